@@ -1,0 +1,167 @@
+package journal
+
+import (
+	"io"
+	"os"
+
+	"edgeagg/internal/record"
+)
+
+// Entry is one record as it stands in the journal.
+type Entry struct {
+	Seq     uint64
+	Payload []byte // the binary form; valid until the next call of Next
+	Journal ID
+	Device  string
+	Base    int64 // µs, wall − mono of the record's boot; 0 if its clock was never set
+}
+
+// Decode reads the record and puts its time right.
+func (e *Entry) Decode(d *record.Decoder, r *record.Record) error {
+	if err := d.Decode(e.Payload, r); err != nil {
+		return err
+	}
+	r.Seq = e.Seq
+	r.Correct(e.Base)
+	return nil
+}
+
+// Reader reads synced records in order, beside the writer. It belongs to one
+// goroutine.
+type Reader struct {
+	j    *Journal
+	next uint64
+	f    *os.File
+	at   segment
+	s    *scan
+	lost func(first, last uint64)
+}
+
+// Reader reads from the record numbered from on. Records that turn out to be
+// unreadable and that no gap names yet are told to lost, which may be nil.
+func (j *Journal) Reader(from uint64, lost func(first, last uint64)) *Reader {
+	return &Reader{j: j, next: max(from, 1), lost: lost}
+}
+
+// Next gives the next record; io.EOF when no more is synced now.
+func (r *Reader) Next() (Entry, error) {
+	for r.next <= r.j.Synced() {
+		if r.s == nil {
+			if err := r.open(); err != nil {
+				return Entry{}, err
+			}
+		}
+		p, seq, _, err := r.s.next()
+		if err == io.EOF {
+			r.onward()
+			continue
+		}
+		if err != nil {
+			return Entry{}, err
+		}
+		if seq < r.next {
+			continue
+		}
+		if seq > r.next {
+			r.miss(seq - 1)
+		}
+		r.next = seq + 1
+		r.j.mu.Lock()
+		base := r.j.bases[r.at.boot]
+		r.j.mu.Unlock()
+		return Entry{Seq: seq, Payload: p, Journal: r.at.journal, Device: r.at.device, Base: base}, nil
+	}
+	return Entry{}, io.EOF
+}
+
+// miss steps over records up to last that could not be read.
+func (r *Reader) miss(last uint64) {
+	first := r.next
+	r.next = last + 1
+	if first > last {
+		return
+	}
+	r.j.mu.Lock()
+	known := false
+	for _, k := range r.j.known {
+		known = known || k[0] <= first && last <= k[1]
+	}
+	if !known {
+		r.j.known = append(r.j.known, [2]uint64{first, last})
+	}
+	r.j.mu.Unlock()
+	if !known && r.lost != nil {
+		r.lost(first, last)
+	}
+}
+
+// open finds the segment of the next record.
+func (r *Reader) open() error {
+	r.j.mu.Lock()
+	segs, i := r.j.segs, 0
+	for k := range segs {
+		if segs[k].first <= r.next {
+			i = k
+		}
+	}
+	r.at = segs[i]
+	r.j.mu.Unlock()
+	r.next = max(r.next, r.at.first) // older ones were evicted, which a gap names
+	f, err := os.Open(r.at.name)
+	if err != nil {
+		return err
+	}
+	r.f = f
+	r.s = newScan(f, &r.at.head, headBytes, 0)
+	return nil
+}
+
+// onward goes on where the scan has ended: to what was synced meanwhile, or
+// to the next segment. What should have been there is missing.
+func (r *Reader) onward() {
+	synced := r.j.Synced()
+	r.j.mu.Lock()
+	var at, after *segment
+	for k := range r.j.segs {
+		s := &r.j.segs[k]
+		if s.name == r.at.name {
+			at = s
+		} else if at != nil {
+			after = s
+			break
+		}
+	}
+	grown := at != nil && at.bytes > r.s.end
+	if grown {
+		r.s.end = at.bytes
+	}
+	var end, first uint64
+	if after != nil {
+		end, first = after.end, after.first
+	}
+	r.j.mu.Unlock()
+	switch {
+	case grown:
+	case at == nil: // evicted, which a gap names
+		r.close()
+	case after == nil:
+		r.miss(synced)
+	default:
+		r.miss(end)
+		r.next = max(r.next, first)
+		r.close()
+	}
+}
+
+func (r *Reader) close() {
+	if r.f != nil {
+		r.f.Close()
+	}
+	r.f, r.s = nil, nil
+}
+
+// Close gives the reader's file back.
+func (r *Reader) Close() error {
+	r.close()
+	return nil
+}
