@@ -87,6 +87,7 @@ type Journal struct {
 	lost    atomic.Uint64
 	written atomic.Int64
 	records atomic.Uint64
+	coming  atomic.Uint64 // next, for other goroutines
 
 	mu    sync.Mutex   // over what readers see too
 	segs  []segment    // in the order of their records; the last one made is the open one
@@ -122,6 +123,7 @@ func Open(o Options) (*Journal, error) {
 		dir.Close()
 		return nil, err
 	}
+	j.coming.Store(j.next)
 	return j, nil
 }
 
@@ -130,6 +132,9 @@ func (j *Journal) ID() ID { return j.id }
 
 // Synced is the seq up to which records are known to be on the card.
 func (j *Journal) Synced() uint64 { return j.synced.Load() }
+
+// NextSeq is the number that the next record will get.
+func (j *Journal) NextSeq() uint64 { return j.coming.Load() }
 
 // Acked is the cursor: the seq up to which the broker has acknowledged.
 func (j *Journal) Acked() uint64 { return j.acked.Load() }
@@ -263,6 +268,7 @@ func (j *Journal) took(recs [][]byte) {
 	j.off += int64(len(j.buf))
 	j.next += uint64(len(recs))
 	j.last = j.next - 1
+	j.coming.Store(j.next)
 	j.written.Add(int64(len(j.buf)))
 	j.records.Add(uint64(len(recs)))
 }
