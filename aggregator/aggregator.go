@@ -1,0 +1,249 @@
+package aggregator
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+var (
+	// ErrInvalidWriter is returned by New when there is no function to write with.
+	ErrInvalidWriter = errors.New("invalid writer")
+
+	// ErrInvalidInstance is what every method of an Aggregator that New did not
+	// make answers with.
+	ErrInvalidInstance = errors.New("invalid instance")
+
+	// ErrStillRunning is returned by Start while the loop of an earlier Start
+	// lives, also while that one drains.
+	ErrStillRunning = errors.New("still running")
+
+	// ErrClosedResources is returned for a record that was not accepted, because
+	// the aggregator was not started, was stopped, was closed, or its context
+	// ended; and by Start and Restart after Close.
+	ErrClosedResources = errors.New("closed resources")
+
+	// ErrFull is returned by TryWrite when the buffer has no room, and by Write
+	// when SyncFct itself writes into a full buffer, which only the loop that
+	// runs SyncFct could empty.
+	ErrFull = errors.New("buffer full")
+
+	// ErrTooLong is returned for a record longer than Config.MaxRecord.
+	ErrTooLong = errors.New("record too long")
+
+	// ErrInvalidConfig is wrapped by New's error about fields that contradict
+	// each other.
+	ErrInvalidConfig = errors.New("invalid config")
+
+	// ErrLeft is wrapped by the error of Stop and Close, and handed to
+	// Config.FctFailed, for accepted records that could not be written.
+	ErrLeft = errors.New("records left unwritten")
+)
+
+// Aggregator hands the records that many goroutines write to one function, one
+// after another. All methods may be called from any goroutine, those of a
+// callback included; see the package documentation for what that means for
+// Stop, Close, Restart, Sync and Write.
+//
+// As a context.Context it ends with the loop: Done is closed when the parents
+// given to New and Start are cancelled, or when Stop, Close or Shutdown have
+// drained the buffer. Err tells which. Value asks Start's context, then New's;
+// Deadline is the earlier of the two. Between Stop and the next Start it stays
+// ended; Start begins a new one.
+type Aggregator interface {
+	context.Context
+
+	// Start begins a loop and returns when Write is open. The loop ends with
+	// Stop, Close, Shutdown, or when ctx or New's context ends; then too what
+	// was accepted is drained. It fails with ErrStillRunning, ErrClosedResources
+	// after Close, or the error of a context that has already ended. A nil ctx
+	// is context.Background.
+	Start(ctx context.Context) error
+
+	// Stop refuses new records and those still waiting for room, hands over all
+	// that were accepted, runs SyncFct a last time, cancels the context of the
+	// running AsyncFct calls, waits for them, and returns. Where Retry applies,
+	// it does not wait for a writer that keeps failing: at the first failure it
+	// gives up on the rest and returns an error that wraps ErrLeft.
+	Stop() error
+
+	// Restart puts the loop under a new context. What was accepted before the
+	// call is handed over first, unless it is failing; what waits in the buffer
+	// and which goroutines wait for room stays so, and no Write fails because of
+	// it. A context that has already ended is an error and changes nothing. On a
+	// stopped Aggregator it is Start.
+	Restart(ctx context.Context) error
+
+	// IsRunning reports whether a loop lives, also while it drains.
+	IsRunning() bool
+
+	// Uptime is the time since Start or Restart, 0 when not running.
+	Uptime() time.Duration
+
+	// ErrorsLast is the newest error of the callbacks since Start: what
+	// FctWriter returned, io.ErrShortWrite, or a *PanicError. Nil if none.
+	ErrorsLast() error
+
+	// ErrorsList holds the newest errors since Start, oldest first, at most
+	// MaxErrors. Nil if none. Metrics counts all.
+	ErrorsList() []error
+
+	// Closer's Close is a Stop for ever. The second and later calls return nil.
+	io.Closer
+
+	// Writer's Write accepts p as one record, whole or not at all, and is done
+	// with p when it returns. It blocks while the buffer is full. Records of one
+	// goroutine are handed over in their order. An empty p is no record: 0, nil.
+	io.Writer
+
+	// NbWaiting is the number of calls blocked for want of room.
+	NbWaiting() int64
+	// NbProcessing is the number of records accepted and not yet handed over.
+	// It never exceeds the buffer's capacity; the record that FctWriter has in
+	// its hands is not counted.
+	NbProcessing() int64
+	// SizeWaiting is the number of bytes that NbWaiting's calls hold.
+	SizeWaiting() int64
+	// SizeProcessing is the number of bytes of NbProcessing's records.
+	SizeProcessing() int64
+
+	// TryWrite is Write, but gives ErrFull instead of waiting.
+	TryWrite(p []byte) (n int, err error)
+
+	// WriteContext is Write, but gives up waiting with ctx's error.
+	WriteContext(ctx context.Context, p []byte) (n int, err error)
+
+	// Shutdown is Stop bounded by ctx, and retries failing records until then.
+	// When ctx ends first it returns ctx's error and the number of accepted
+	// records that FctWriter had not returned from; those still buffered go to
+	// Config.FctFailed. A callback that hangs keeps the loop alive behind it,
+	// and IsRunning true.
+	Shutdown(ctx context.Context) (left int, err error)
+
+	// Sync returns after all that was accepted before the call was handed over
+	// and SyncFct has run, in the loop, once more. It works with a SyncTimer of
+	// 0 too, and returns SyncFct's panic as an error.
+	Sync(ctx context.Context) error
+
+	// Metrics is a snapshot of all counters.
+	Metrics() Metrics
+
+	// SetLoggerError sets what is told of each error; nil: nothing. It is called
+	// from the loop, and from AsyncFct's goroutines.
+	SetLoggerError(func(msg string, err ...error))
+
+	// SetLoggerInfo sets what is told of start and stop; nil: nothing.
+	SetLoggerInfo(func(msg string, arg ...any))
+}
+
+// agg is the Aggregator.
+type agg struct {
+	cfg    Config
+	valid  bool            // made by New
+	parent context.Context // New's
+	wake   chan struct{}   // one token: the loop has something to do
+	now    atomic.Pointer[epoch]
+
+	// Read by anyone without the lock.
+	running  atomic.Bool
+	began    atomic.Int64 // ns since 1970 of Start or Restart
+	held     atomic.Int64 // records accepted and not handed over
+	heldLen  atomic.Int64 // their bytes
+	waitNb   atomic.Int64
+	waitLen  atomic.Int64
+	events   atomic.Uint32 // what the loop has to look at
+	loopID   atomic.Int64  // the loop's goroutine; 0: none
+	count    counts
+	errs     errorLog
+	logErr   atomic.Pointer[func(msg string, err ...error)]
+	logInfo  atomic.Pointer[func(msg string, arg ...any)]
+	inSync   atomic.Bool // SyncFct runs
+	syncTick ticker
+	askTick  ticker
+	trimTick ticker
+
+	mu       sync.Mutex
+	q        queue
+	limit    int  // records that may be held now
+	idle     bool // the loop sleeps until it is woken
+	open     bool // records are accepted
+	closed   bool
+	first    *waiter // goroutines that wait for room, oldest first
+	lastWait *waiter
+	loop     *loop // nil: none lives
+	syncs    []request
+	async    []int64 // goroutines of the running calls of AsyncFct
+	calls    *sync.WaitGroup
+	cancel   context.CancelFunc // of the context that AsyncFct and SyncFct get
+	ctx      context.Context
+	peak     int
+}
+
+// New makes an Aggregator that is not yet started. It ends, and cannot be
+// started any more, when ctx ends; a nil ctx is context.Background.
+func New(ctx context.Context, cfg Config) (Aggregator, error) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	if err := cfg.normalize(); err != nil {
+		return nil, err
+	}
+	a := &agg{cfg: cfg, valid: true, parent: ctx, wake: make(chan struct{}, 1), limit: cfg.BufWriter}
+	if cfg.BufBytes > 0 {
+		a.q.buf = make([]byte, cfg.BufBytes)
+	}
+	e := newEpoch(nil, ctx)
+	if ctx.Done() != nil {
+		e.watch(ctx, func() { _ = e.Err() })
+	}
+	a.now.Store(e)
+	return a, nil
+}
+
+// request is a call of Sync that waits.
+type request struct {
+	done  chan error
+	after uint64 // records accepted before it
+}
+
+func (a *agg) ok() bool { return a != nil && a.valid }
+
+func (a *agg) NbWaiting() int64 {
+	if !a.ok() {
+		return 0
+	}
+	return a.waitNb.Load()
+}
+
+func (a *agg) SizeWaiting() int64 {
+	if !a.ok() {
+		return 0
+	}
+	return a.waitLen.Load()
+}
+
+func (a *agg) NbProcessing() int64 {
+	if !a.ok() {
+		return 0
+	}
+	return a.held.Load()
+}
+
+func (a *agg) SizeProcessing() int64 {
+	if !a.ok() {
+		return 0
+	}
+	return a.heldLen.Load()
+}
+
+func (a *agg) IsRunning() bool { return a.ok() && a.running.Load() }
+
+func (a *agg) Uptime() time.Duration {
+	if !a.IsRunning() {
+		return 0
+	}
+	return time.Duration(time.Now().UnixNano() - a.began.Load())
+}
