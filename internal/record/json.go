@@ -42,7 +42,7 @@ func AppendJSON(dst []byte, r *Record) []byte {
 				dst = append(dst, ',')
 			}
 			dst = append(AppendQuoted(dst, f.Name), ':')
-			dst = appendValue(dst, f)
+			dst = AppendValue(dst, f)
 		}
 		dst = append(dst, '}')
 	case Gap:
@@ -79,7 +79,8 @@ func appendSpan(dst []byte, r *Record) []byte {
 	return strconv.AppendUint(append(dst, `,"last":`...), r.Last, 10)
 }
 
-func appendValue(dst []byte, f *Field) []byte {
+// AppendValue adds the value of f as JSON.
+func AppendValue(dst []byte, f *Field) []byte {
 	switch f.Type {
 	case Float:
 		return AppendFloat(dst, f.Num)
