@@ -1,0 +1,5 @@
+//go:build arm.7
+
+package main
+
+const goarm = "7"
