@@ -68,8 +68,7 @@ func openBME280(c *config.Source, o *Options) (driver, error) {
 	}
 	d := &bme280{bus: bus, dev: i2c.Dev{Bus: bus, Addr: c.Address}}
 	if err := d.setUp(); err != nil {
-		bus.Close()
-		return nil, fmt.Errorf("bme280 at %#02x on %s: %w", c.Address, c.Bus, err)
+		return nil, errors.Join(fmt.Errorf("bme280 at %#02x on %s: %w", c.Address, c.Bus, err), bus.Close())
 	}
 	return d, nil
 }
@@ -81,6 +80,15 @@ func (d *bme280) setUp() error {
 	}
 	if id[0] != 0x60 {
 		return fmt.Errorf("chip id %#02x: expected 0x60", id[0])
+	}
+	// A reset ends whatever mode another program left it in (section 5.4.2);
+	// bit 0 of status says that the trimming parameters are being copied
+	// (section 5.4.4), start-up takes 2 ms (table 1).
+	if err := d.dev.Tx([]byte{0xE0, 0xB6}, nil); err != nil {
+		return fmt.Errorf("reset: %w", err)
+	}
+	if err := d.idle(0x01, 2*time.Millisecond); err != nil {
+		return err
 	}
 	var a [26]byte // 0x88 to 0xA1
 	var b [7]byte  // 0xE1 to 0xE7
@@ -106,27 +114,31 @@ func (d *bme280) setUp() error {
 	return nil
 }
 
+// idle waits until none of the bits of status are set, ten steps at most.
+func (d *bme280) idle(bits byte, step time.Duration) error {
+	const most = 10
+	var status [1]byte
+	for range most {
+		time.Sleep(step)
+		if err := d.dev.Tx([]byte{0xF3}, status[:]); err != nil {
+			return fmt.Errorf("status: %w", err)
+		}
+		if status[0]&bits == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("busy for %v (status %#02x)", most*step, status[0])
+}
+
 func (d *bme280) Read(r *record.Record) error {
 	// ctrl_hum takes effect with the write of ctrl_meas (section 5.4.3):
 	// oversampling × 1 each, forced mode.
 	if err := d.dev.Tx([]byte{0xF2, 0x01, 0xF4, 0x01<<5 | 0x01<<2 | 0x01}, nil); err != nil {
 		return err
 	}
-	// At most 9.3 ms with × 1 each (section 9.1); bit 3 says measuring, bit 0
-	// that parameters are being copied (section 5.4.4).
-	const tries = 10
-	for i := 0; ; i++ {
-		time.Sleep(10 * time.Millisecond)
-		var status [1]byte
-		if err := d.dev.Tx([]byte{0xF3}, status[:]); err != nil {
-			return err
-		}
-		if status[0]&0x09 == 0 {
-			break
-		}
-		if i == tries {
-			return fmt.Errorf("still measuring after %d ms (status %#02x)", 10*tries, status[0])
-		}
+	// At most 9.3 ms with × 1 each (section 9.1); bit 3 says measuring.
+	if err := d.idle(0x09, 10*time.Millisecond); err != nil {
+		return err
 	}
 	var p [8]byte // 0xF7 to 0xFE
 	if err := d.dev.Tx([]byte{0xF7}, p[:]); err != nil {
@@ -135,7 +147,6 @@ func (d *bme280) Read(r *record.Record) error {
 	press := int32(p[0])<<12 | int32(p[1])<<4 | int32(p[2])>>4
 	temp := int32(p[3])<<12 | int32(p[4])<<4 | int32(p[5])>>4
 	hum := int32(p[6])<<8 | int32(p[7])
-	r.Quality, r.Fields = record.Good, r.Fields[:0]
 	if temp == 0x80000 || press == 0x80000 || hum == 0x8000 {
 		// What the registers hold after a reset (sections 5.4.7 to 5.4.9).
 		r.Quality, r.Why = record.Bad, "no measurement"
@@ -147,7 +158,7 @@ func (d *bme280) Read(r *record.Record) error {
 		record.Field{Name: "temperature", Num: round(t, 0.01)},
 		record.Field{Name: "humidity", Num: round(h, 0.01)},
 		record.Field{Name: "pressure", Num: round(pa, 0.1)})
-	// What it can measure at all (section 1, table 1).
+	// What it can measure at all (sections 1.2 to 1.4).
 	if t < -40 || t > 85 || pa < 30000 || pa > 110000 {
 		r.Quality, r.Why = record.Bad, "outside the sensor's range"
 	}

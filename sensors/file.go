@@ -2,7 +2,9 @@ package sensors
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,8 +14,13 @@ import (
 	"edgeagg/internal/record"
 )
 
-// file reads a number that stands in a file, as the kernel shows them in
-// sysfs and procfs.
+// maxText is how much is kept of a text that is no number, bytes.
+const maxText = 256
+
+// file reads a number that stands in a file, as the kernel shows them in sysfs
+// and procfs: thermal zones (millidegrees), hwmon, IIO, power supplies. Config:
+// path, scale, field. A file that cannot be read is an error; one that holds
+// no number gives a bad reading with what it holds.
 type file struct {
 	f       *os.File
 	path    string
@@ -23,15 +30,16 @@ type file struct {
 	buf     [4096]byte
 }
 
-func openFile(c *config.Source, _ *Options) (driver, error) {
-	f, err := os.Open(c.Path)
+func openFile(c *config.Source, o *Options) (driver, error) {
+	path := o.at(c.Path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	d := &file{f: f, path: c.Path, c: c}
-	real, err := filepath.EvalSymlinks(c.Path)
+	d := &file{f: f, path: path, c: c}
+	real, err := filepath.EvalSymlinks(path)
 	d.kernel = err == nil && (strings.HasPrefix(real, "/sys/") || strings.HasPrefix(real, "/proc/"))
-	if n := math.Round(1 / c.Scale); c.Scale != 0 && math.Abs(n) >= 1 && 1/n == c.Scale {
+	if n := math.Round(1 / c.Scale); math.Abs(n) > 1 && 1/n == c.Scale {
 		d.divisor = n
 	}
 	return d, nil
@@ -47,29 +55,27 @@ func (d *file) Read(r *record.Record) error {
 		d.f = f
 	}
 	n, err := d.f.ReadAt(d.buf[:], 0)
-	if n == 0 && err != nil {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read %s: %w", d.path, err)
 	}
 	text := bytes.TrimSpace(d.buf[:n])
-	r.Quality, r.Fields = record.Good, r.Fields[:0]
 	f, ok := parseNumber(text)
-	if !ok {
-		r.Quality, r.Why = record.Bad, "not a number"
-		r.Fields = append(r.Fields, record.Field{Name: "text", Type: record.String, Text: headOf(string(text), 256)})
-		return nil
-	}
-	v, _ := f.Number()
 	switch {
-	case d.c.Scale == 1:
-		f.Name = d.c.Field.Name
-		r.Fields = append(r.Fields, f)
+	case len(text) == 0:
+		r.Quality, r.Why = record.Bad, "empty"
 		return nil
-	case d.divisor != 0:
-		v /= d.divisor
-	default:
-		v *= d.c.Scale
+	case !ok:
+		r.Quality, r.Why = record.Bad, "not a number"
+		r.Fields = append(r.Fields, record.Field{Name: "text", Type: record.String, Text: headOf(string(text), maxText)})
+		return nil
 	}
-	r.Fields = append(r.Fields, record.Field{Name: d.c.Field.Name, Type: record.Float, Num: v})
+	f.Name = d.c.Field.Name
+	if v, _ := f.Number(); d.divisor != 0 {
+		f.Type, f.Num = record.Float, v/d.divisor
+	} else if d.c.Scale != 1 {
+		f.Type, f.Num = record.Float, v*d.c.Scale
+	}
+	r.Fields = append(r.Fields, f)
 	return nil
 }
 

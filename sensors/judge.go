@@ -1,7 +1,7 @@
 package sensors
 
 import (
-	"fmt"
+	"context"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -10,79 +10,121 @@ import (
 	"edgeagg/internal/record"
 )
 
-// judge lowers the quality of a reading whose values cannot be right.
-func (s *Source) judge(r *record.Record) {
-	bad := func(why string) {
-		if r.Quality != record.Bad {
-			r.Quality, r.Why = record.Bad, why
-		}
+// reading judges a reading and stores it, if it is to be stored.
+func (s *Source) reading(ctx context.Context, r *record.Record) {
+	r.Kind, r.Source = record.Reading, s.cfg.Name
+	if r.Time == (record.Time{}) {
+		r.Time = s.o.Now()
 	}
+	s.judge(r)
+	r.Time = s.rising(r.Time)
+	s.buf = s.encode(s.buf[:0], r)
+
+	s.mu.Lock()
+	s.newest = append(s.newest[:0], s.buf...)
+	s.count++
+	s.lastAt, s.seenAt = r.Time.At(), time.Now()
+	s.state = "ok"
+	if r.Quality == record.Bad {
+		s.errors["bad"]++
+	}
+	s.mu.Unlock()
+
+	if s.stored.changed(s.cfg, r) {
+		s.store(ctx, s.buf, r.Time)
+	}
+}
+
+// judge lowers the quality of a reading whose values cannot be right. Of a
+// field that has a unit and is no number, the text stays beside.
+func (s *Source) judge(r *record.Record) {
 	units := s.kind.fields(s.cfg)
-	kept := r.Fields[:0]
+	kept, text := r.Fields[:0], ""
 	for _, f := range r.Fields {
 		if !f.Finite() {
-			bad(f.Name + " is not finite")
+			lower(r, f.Name, " is not finite")
 			continue
 		}
 		if f.Type == record.String && !utf8.ValidString(f.Text) {
-			bad("not UTF-8")
-			f.Text = strings.ToValidUTF8(f.Text, "�")
+			lower(r, "not UTF-8", "")
+			f.Text = strings.ToValidUTF8(f.Text, "\uFFFD")
 		}
 		v, number := f.Number()
-		if !number && f.Type == record.String {
-			for _, u := range units {
-				if u.Name == f.Name && u.Unit != "" {
-					bad(f.Name + " is not a number")
-				}
+		switch {
+		case !number && unitOf(units, f.Name) != "":
+			lower(r, f.Name, " is not a number")
+			if f.Type == record.String {
+				text = f.Text
 			}
-		}
-		if number && s.cfg.Min != nil && v < *s.cfg.Min {
-			bad(fmt.Sprintf("%s below min", f.Name))
-		}
-		if number && s.cfg.Max != nil && v > *s.cfg.Max {
-			bad(fmt.Sprintf("%s above max", f.Name))
+			continue
+		case number && s.cfg.Min != nil && v < *s.cfg.Min:
+			lower(r, f.Name, " is below min")
+		case number && s.cfg.Max != nil && v > *s.cfg.Max:
+			lower(r, f.Name, " is above max")
 		}
 		kept = append(kept, f)
 	}
-	r.Fields = kept
-}
-
-// stored is the last reading that was stored, for sources with a deadband.
-type stored struct {
-	at     int64 // µs since boot; 0: none
-	fields []record.Field
-}
-
-// changed reports whether r has to be stored: always without a deadband, else
-// when a value moved by more than it, a text changed, or the heartbeat is due.
-func (s *stored) changed(c *config.Source, r *record.Record) bool {
-	if c.Deadband == 0 && c.Heartbeat == 0 {
-		return true
+	if r.Fields = kept; text != "" {
+		r.Fields = withText(r.Fields, text)
 	}
-	same := s.at != 0 && r.Quality == record.Good && len(s.fields) == len(r.Fields)
-	for i := 0; same && i < len(r.Fields); i++ {
-		a, b := r.Fields[i], s.fields[i]
-		x, number := a.Number()
-		y, _ := b.Number()
-		switch {
-		case a.Name != b.Name || a.Type != b.Type:
-			same = false
-		case number:
-			same = x-y <= c.Deadband && y-x <= c.Deadband
-		default:
-			same = a == b
+	if len(r.Fields) == 0 {
+		lower(r, "no values", "")
+	}
+}
+
+// lower makes r bad; the first reason stays.
+func lower(r *record.Record, field, why string) {
+	if r.Quality != record.Bad {
+		r.Quality, r.Why = record.Bad, field+why
+	}
+}
+
+func unitOf(fields []config.Field, name string) string {
+	for i := range fields {
+		if fields[i].Name == name {
+			return fields[i].Unit
 		}
 	}
-	due := c.Heartbeat > 0 && time.Duration(r.Time.Mono-s.at)*time.Microsecond >= c.Heartbeat
-	if same && !due {
-		return false
+	return ""
+}
+
+// withText adds the text of which something is wrong, if none is there yet.
+func withText(dst []record.Field, text string) []record.Field {
+	for i := range dst {
+		if dst[i].Name == "text" {
+			return dst
+		}
 	}
-	s.at = r.Time.Mono
-	s.fields = append(s.fields[:0], r.Fields...)
-	if r.Quality != record.Good {
-		s.at = 0 // the next good one is a change
+	return append(dst, record.Field{Name: "text", Type: record.String, Text: text})
+}
+
+// encode adds the binary form of r. One that is too long becomes bad and keeps
+// its head: the first fields that fit, and of a text what fits.
+func (s *Source) encode(dst []byte, r *record.Record) []byte {
+	whole := len(dst)
+	dst = record.Append(dst, r)
+	if len(dst)-whole <= s.o.MaxRecord {
+		return dst
 	}
-	return true
+	const lengths = 8 // how much the lengths before text, name and list may take
+	r.Quality, r.Why = record.Bad, "too long"
+	fields := r.Fields
+	r.Fields = fields[:0]
+	left := s.o.MaxRecord - (len(record.Append(dst[:whole], r)) - whole) - lengths
+	for i := range fields {
+		f := &fields[i]
+		size := len(f.Name) + lengths + 8
+		if f.Type == record.String {
+			f.Text = headOf(f.Text, max(left-size, 0))
+			size += len(f.Text)
+		}
+		if size > left {
+			break
+		}
+		left -= size
+		r.Fields = fields[:i+1]
+	}
+	return record.Append(dst[:whole], r)
 }
 
 // headOf is the front of s, n bytes at most, cut between characters.

@@ -5,18 +5,24 @@ import "bytes"
 // framer cuts a stream of bytes into lines. Its memory is allocated once.
 type framer struct {
 	delimiter []byte
+	cr        int // bytes of a carriage return that may stand before the delimiter: 1 if that is "\n"
 	most      int // bytes of the longest line
 	buf       []byte
 	from      int  // where the next line begins in buf
 	seen      int  // up to where no delimiter was found
 	skip      bool // the rest of a line that was too long is being thrown away
-	Thrown    uint64
 }
 
+// readChunk is the least that there is room for, bytes.
 const readChunk = 4096
 
 func newFramer(delimiter []byte, most int) *framer {
-	return &framer{delimiter: delimiter, most: most, buf: make([]byte, 0, most+len(delimiter)+readChunk)}
+	f := &framer{delimiter: delimiter, most: most}
+	if string(delimiter) == "\n" {
+		f.cr = 1
+	}
+	f.buf = make([]byte, 0, most+f.cr+len(delimiter)+readChunk)
+	return f
 }
 
 // room is where the next bytes are to be read to; added tells how many came.
@@ -35,30 +41,26 @@ func (f *framer) added(n int) { f.buf = f.buf[:len(f.buf)+n] }
 func (f *framer) partial() bool { return len(f.buf) > f.from }
 
 // next gives the next whole line without its delimiter, valid until the next
-// call of room. Of a line that is too long it gives the head, once.
+// call of room. Of a line that is too long it gives the head, once, and goes
+// on behind the next delimiter.
 func (f *framer) next() (line []byte, long, ok bool) {
 	for {
 		rest := f.buf[f.from:]
-		start := max(f.seen-f.from, 0)
+		start := f.seen - f.from
 		i := bytes.Index(rest[start:], f.delimiter)
 		if i < 0 {
 			// The delimiter's own beginning may be the last bytes.
-			keep := len(f.delimiter) - 1
-			f.seen = max(f.from, len(f.buf)-keep)
-			if f.skip {
-				drop := max(len(rest)-keep, 0)
-				f.Thrown += uint64(drop)
-				f.from += drop
-				f.seen = f.from
-				return nil, false, false
+			keep := min(len(f.delimiter)-1, len(rest))
+			f.seen = max(f.seen, len(f.buf)-keep)
+			switch {
+			case f.skip:
+				f.from = f.seen
+			case len(rest)-keep > f.most+f.cr:
+				f.skip = true
+				f.from = f.seen
+				return rest[:f.most], true, true
 			}
-			if len(rest) < f.most+len(f.delimiter) {
-				return nil, false, false
-			}
-			f.skip = true
-			f.from += f.most
-			f.seen = f.from
-			return rest[:f.most], true, true
+			return nil, false, false
 		}
 		end := start + i
 		line = rest[:end]
@@ -66,11 +68,12 @@ func (f *framer) next() (line []byte, long, ok bool) {
 		f.seen = f.from
 		if f.skip {
 			f.skip = false
-			f.Thrown += uint64(end)
 			continue
 		}
+		if f.cr > 0 && end > 0 && line[end-1] == '\r' {
+			line = line[:end-1]
+		}
 		if len(line) > f.most {
-			f.Thrown += uint64(len(line) - f.most)
 			return line[:f.most], true, true
 		}
 		return line, false, true

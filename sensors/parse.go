@@ -10,27 +10,26 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"edgeagg/internal/config"
 	"edgeagg/internal/record"
 )
 
-// A parser adds the fields of a line to dst; why is set when the line is not
-// what it should be, and then the text of the line goes beside what could be
-// read.
+// A parser adds the fields of a line, which is UTF-8, to dst; why is set when
+// the line is not what it should be, and dst then has what could be read.
 type parser func(dst []record.Field, line []byte) (fields []record.Field, why string)
 
 func newParser(c *config.Source) parser {
+	w := make(words)
 	switch c.Parse {
 	case "csv":
-		return func(dst []record.Field, line []byte) ([]record.Field, string) { return parseCSV(dst, line, c.Fields) }
+		return func(dst []record.Field, line []byte) ([]record.Field, string) { return w.csv(dst, line, c.Fields) }
 	case "json":
-		return func(dst []record.Field, line []byte) ([]record.Field, string) { return parseJSON(dst, line) }
+		return parseJSON
 	case "kv":
-		return func(dst []record.Field, line []byte) ([]record.Field, string) { return parseKV(dst, line, c.Fields) }
+		return func(dst []record.Field, line []byte) ([]record.Field, string) { return w.kv(dst, line, c.Fields) }
 	case "regexp":
-		return func(dst []record.Field, line []byte) ([]record.Field, string) { return parseRegexp(dst, line, c) }
+		return func(dst []record.Field, line []byte) ([]record.Field, string) { return w.regexp(dst, line, c) }
 	}
 	f := config.Field{Name: "text"}
 	if len(c.Fields) == 1 {
@@ -38,10 +37,30 @@ func newParser(c *config.Source) parser {
 	}
 	return func(dst []record.Field, line []byte) ([]record.Field, string) {
 		if f.Unit == "" {
-			return append(dst, record.Field{Name: f.Name, Type: record.String, Text: string(line)}), ""
+			return append(dst, record.Field{Name: f.Name, Type: record.String, Text: w.text(line)}), ""
 		}
-		return append(dst, typed(f, bytes.TrimSpace(line))), ""
+		return append(dst, w.typed(f, bytes.TrimSpace(line))), ""
 	}
+}
+
+// words are short texts that came before: names, and states like "ok". They
+// cost no garbage when they come again.
+type words map[string]string
+
+const (
+	maxWords = 256
+	maxWord  = 32 // bytes
+)
+
+func (w words) text(p []byte) string {
+	if s, ok := w[string(p)]; ok {
+		return s
+	}
+	s := string(p)
+	if len(w) < maxWords && len(s) <= maxWord {
+		w[s] = s
+	}
+	return s
 }
 
 // parseNumber takes a decimal number and nothing else: no hexadecimal, no
@@ -86,12 +105,12 @@ func notFinite(p []byte) bool {
 	return false
 }
 
-// typed gives a value the type that its text and its unit ask for. Without a
-// unit, a number with zeros in front is a text: a name, not an amount.
-func typed(f config.Field, p []byte) record.Field {
+// typed gives a value the type that it looks like; one with a unit is never a
+// truth value.
+func (w words) typed(f config.Field, p []byte) record.Field {
 	v, ok := parseNumber(p)
 	switch {
-	case ok && (f.Unit != "" || !padded(p)):
+	case ok:
 	case notFinite(p):
 		v = record.Field{Type: record.Float, Num: math.NaN()}
 	case f.Unit == "" && string(p) == "true":
@@ -99,34 +118,19 @@ func typed(f config.Field, p []byte) record.Field {
 	case f.Unit == "" && string(p) == "false":
 		v = record.Field{Type: record.Bool}
 	default:
-		v = record.Field{Type: record.String, Text: string(p)}
+		v = record.Field{Type: record.String, Text: w.text(p)}
 	}
 	v.Name = f.Name
 	return v
 }
 
-func padded(p []byte) bool {
-	p = bytes.TrimLeft(p, "+-")
-	return len(p) > 1 && p[0] == '0' && p[1] >= '0' && p[1] <= '9'
-}
-
-// withText adds the line itself, of which something is wrong.
-func withText(dst []record.Field, line []byte) []record.Field {
-	for _, f := range dst {
-		if f.Name == "text" {
-			return dst
-		}
-	}
-	return append(dst, record.Field{Name: "text", Type: record.String, Text: string(line)})
-}
-
-// parseCSV takes values between commas, in the order of fields; values may be
+// csv takes values between commas, in the order of fields; values may be
 // quoted as RFC 4180 says.
-func parseCSV(dst []record.Field, line []byte, fields []config.Field) ([]record.Field, string) {
+func (w words) csv(dst []record.Field, line []byte, fields []config.Field) ([]record.Field, string) {
 	n := 0
 	take := func(p []byte) {
 		if n < len(fields) {
-			dst = append(dst, typed(fields[n], bytes.TrimSpace(p)))
+			dst = append(dst, w.typed(fields[n], bytes.TrimSpace(p)))
 		}
 		n++
 	}
@@ -135,7 +139,7 @@ func parseCSV(dst []record.Field, line []byte, fields []config.Field) ([]record.
 		r.TrimLeadingSpace = true
 		values, err := r.Read()
 		if err != nil {
-			return withText(dst, line), "not CSV"
+			return dst, "not CSV"
 		}
 		for _, v := range values {
 			take([]byte(v))
@@ -149,7 +153,7 @@ func parseCSV(dst []record.Field, line []byte, fields []config.Field) ([]record.
 		}
 	}
 	if n != len(fields) {
-		return withText(dst, line), fmt.Sprintf("expected %d fields, found %d", len(fields), n)
+		return dst, fmt.Sprintf("expected %d fields, found %d", len(fields), n)
 	}
 	return dst, ""
 }
@@ -157,23 +161,23 @@ func parseCSV(dst []record.Field, line []byte, fields []config.Field) ([]record.
 // maxFields bounds what one line may hold.
 const maxFields = 256
 
-// parseKV takes pairs like a=1 or a:1 between spaces, commas or semicolons;
+// kv takes pairs like a=1 or a:1 between spaces, commas or semicolons;
 // values may stand in double quotes.
-func parseKV(dst []record.Field, line []byte, units []config.Field) ([]record.Field, string) {
+func (w words) kv(dst []record.Field, line []byte, units []config.Field) ([]record.Field, string) {
 	const between = " \t,;"
 	rest := bytes.Trim(line, between)
 	for len(rest) > 0 {
 		i := bytes.IndexAny(rest, "=:")
 		if i <= 0 || bytes.ContainsAny(bytes.TrimRight(rest[:i], " \t"), between) || len(dst) >= maxFields {
-			return withText(dst, line), "expected name=value"
+			return dst, "expected name=value"
 		}
-		f := config.Field{Name: string(bytes.TrimSpace(rest[:i]))}
+		f := config.Field{Name: w.text(bytes.TrimSpace(rest[:i]))}
 		rest = bytes.TrimLeft(rest[i+1:], " \t")
 		var value []byte
 		if len(rest) > 0 && rest[0] == '"' {
 			end := bytes.IndexByte(rest[1:], '"')
 			if end < 0 {
-				return withText(dst, line), "a quote is not closed"
+				return dst, "a quote is not closed"
 			}
 			value, rest = rest[1:1+end], rest[end+2:]
 		} else if end := bytes.IndexAny(rest, between); end >= 0 {
@@ -182,12 +186,8 @@ func parseKV(dst []record.Field, line []byte, units []config.Field) ([]record.Fi
 			value, rest = rest, nil
 		}
 		rest = bytes.TrimLeft(rest, between)
-		for _, u := range units {
-			if u.Name == f.Name {
-				f.Unit = u.Unit
-			}
-		}
-		dst = put(dst, typed(f, value))
+		f.Unit = unitOf(units, f.Name)
+		dst = put(dst, w.typed(f, value))
 	}
 	return dst, ""
 }
@@ -203,22 +203,18 @@ func put(dst []record.Field, f record.Field) []record.Field {
 	return append(dst, f)
 }
 
-func parseRegexp(dst []record.Field, line []byte, c *config.Source) ([]record.Field, string) {
+// regexp takes the named groups of the pattern that matched something.
+func (w words) regexp(dst []record.Field, line []byte, c *config.Source) ([]record.Field, string) {
 	m := c.Pattern.FindSubmatch(line)
 	if m == nil {
-		return withText(dst, line), "does not match the pattern"
+		return dst, "does not match the pattern"
 	}
 	for i, name := range c.Pattern.SubexpNames() {
 		if name == "" || m[i] == nil {
 			continue
 		}
-		f := config.Field{Name: name}
-		for _, u := range c.Fields {
-			if u.Name == name {
-				f.Unit = u.Unit
-			}
-		}
-		dst = put(dst, typed(f, bytes.TrimSpace(m[i])))
+		f := config.Field{Name: name, Unit: unitOf(c.Fields, name)}
+		dst = put(dst, w.typed(f, bytes.TrimSpace(m[i])))
 	}
 	return dst, ""
 }
@@ -231,7 +227,7 @@ func parseJSON(dst []record.Field, line []byte) ([]record.Field, string) {
 	d.UseNumber()
 	t, err := d.Token()
 	if err != nil || t != json.Delim('{') {
-		return withText(dst, line), "not a JSON object"
+		return dst, "not a JSON object"
 	}
 	dst, err = members(d, dst, "", '}', 0)
 	if err == nil {
@@ -239,7 +235,7 @@ func parseJSON(dst []record.Field, line []byte) ([]record.Field, string) {
 			return dst, ""
 		}
 	}
-	return withText(dst[:before], line), "not a JSON object"
+	return dst[:before], "not a JSON object"
 }
 
 // members reads an object or an array up to its end.
@@ -295,12 +291,4 @@ func members(d *json.Decoder, dst []record.Field, prefix string, end json.Delim,
 			dst = put(dst, f)
 		}
 	}
-}
-
-// textOf is a line as a text that can be shown: its bytes if they are UTF-8.
-func textOf(p []byte) (s string, valid bool) {
-	if utf8.Valid(p) {
-		return string(p), true
-	}
-	return strings.ToValidUTF8(string(p), "�"), false
 }

@@ -16,8 +16,7 @@ import (
 	"edgeagg/internal/config"
 )
 
-// port is the one way to go.bug.st/serial. It belongs to one goroutine, which
-// opens, reads, writes and closes it: nothing is called after Close.
+// port is the one way to go.bug.st/serial. Its calls are made one at a time.
 //
 // The library sets the line and reads. Beside it stands a descriptor of our
 // own on the same device, non-blocking, that holds the lock (the library's
@@ -25,19 +24,16 @@ import (
 // library's Write can block for ever, and after Close goes to whatever file
 // has the number now).
 type port struct {
-	name   string
-	p      serial.Port
-	own    *os.File
-	fd     int // own's
-	closed bool
+	config, name string // as configured, and what that was when it was opened
+	root         *Options
+	p            serial.Port
+	wait         time.Duration // the library's read timeout
+	fd           int           // our own; -1 once closed
 }
 
-const (
-	// readWait is how long a read waits for the first byte.
-	readWait = 100 * time.Millisecond
-	// maxFD is what select(2), which the library reads with, can take.
-	maxFD = 1023
-)
+// maxFD is the highest descriptor that select(2) takes, which the library
+// reads with: it panics above.
+const maxFD = 1023
 
 var (
 	parities = map[string]serial.Parity{
@@ -47,18 +43,18 @@ var (
 )
 
 // resolve finds the device that a config's port means now.
-func resolve(name string) (string, error) {
-	if id, ok := strings.CutPrefix(name, "by-id:"); ok {
-		name = filepath.Join("/dev/serial/by-id", id)
-	}
+func resolve(o *Options, name string) (string, error) {
 	if strings.HasPrefix(name, "usb:") {
-		return "", fmt.Errorf("port %s: usb: is not in this version; use the name under /dev/serial/by-id", name)
+		return "", errors.New("usb: is not in this version; use a name under /dev/serial/by-id, as by-id:NAME")
 	}
-	return filepath.EvalSymlinks(name)
+	if id, ok := strings.CutPrefix(name, "by-id:"); ok {
+		name = "/dev/serial/by-id/" + id
+	}
+	return filepath.EvalSymlinks(o.at(name))
 }
 
-func openPort(c *config.Source) (*port, error) {
-	name, err := resolve(c.Port)
+func openPort(c *config.Source, o *Options) (*port, error) {
+	name, err := resolve(o, c.Port)
 	if err != nil {
 		return nil, explain(c.Port, err)
 	}
@@ -66,13 +62,13 @@ func openPort(c *config.Source) (*port, error) {
 	// open in it.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	own, err := os.OpenFile(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, explain(name, err)
 	}
-	p := &port{name: name, own: own, fd: int(own.Fd())}
+	p := &port{config: c.Port, name: name, root: o, fd: fd}
 	if err := p.take(c); err != nil {
-		own.Close()
+		_ = unix.Close(fd) // the reason is told already
 		return nil, explain(name, err)
 	}
 	return p, nil
@@ -80,12 +76,9 @@ func openPort(c *config.Source) (*port, error) {
 
 // take locks the device and has the library open and set it.
 func (p *port) take(c *config.Source) error {
-	if err := unix.SetNonblock(p.fd, true); err != nil { // Fd made it blocking
-		return err
-	}
 	if err := unix.Flock(p.fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return errors.New("another program has it locked")
+			return errors.New("another program, or another source, has it locked")
 		}
 		return fmt.Errorf("lock: %w", err)
 	}
@@ -94,34 +87,35 @@ func (p *port) take(c *config.Source) error {
 	if err != nil {
 		return err
 	}
-	for fd := range descriptors() {
-		if before[fd] {
+	for fd, file := range descriptors() {
+		if before[fd] == file {
 			continue
 		}
 		if fd > maxFD {
-			sp.Close()
-			return fmt.Errorf("descriptor %d: reading it needs one up to %d; too many files are open", fd, maxFD)
+			err := fmt.Errorf("descriptor %d: reading it needs one up to %d; too many files are open", fd, maxFD)
+			return errors.Join(err, sp.Close())
 		}
 		unix.CloseOnExec(fd)
-	}
-	if err := sp.SetReadTimeout(readWait); err != nil {
-		sp.Close()
-		return err
 	}
 	p.p = sp
 	return nil
 }
 
-// descriptors are the numbers of this process's open files.
-func descriptors() map[int]bool {
-	entries, err := os.ReadDir("/proc/self/fd")
+// descriptors are this process's open files, by number.
+func descriptors() map[int]string {
+	const dir = "/proc/self/fd"
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil
 	}
-	fds := make(map[int]bool, len(entries))
+	fds := make(map[int]string, len(entries))
 	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil {
-			fds[fd] = true
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if file, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
+			fds[fd] = file
 		}
 	}
 	return fds
@@ -130,46 +124,76 @@ func descriptors() map[int]bool {
 // explain says what may be done about an error, and whether the port is gone.
 func explain(name string, err error) error {
 	var sp *serial.PortError
+	code := serial.PortErrorCode(-1)
+	if errors.As(err, &sp) {
+		code = sp.Code()
+	}
+	if path := (*os.PathError)(nil); errors.As(err, &path) {
+		err = path.Err // it names the path once more
+	}
 	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO), errors.Is(err, unix.EIO):
-		return fmt.Errorf("open %s: %w: %w", name, errGone, bare(err))
-	case errors.Is(err, unix.EACCES), errors.As(err, &sp) && sp.Code() == serial.PermissionDenied:
-		return fmt.Errorf("open %s: permission denied (add the user to group dialout)", name)
-	case errors.As(err, &sp) && sp.Code() == serial.PortBusy:
-		return fmt.Errorf("open %s: another program has it", name)
+	case gone(err), code == serial.PortNotFound:
+		return fmt.Errorf("open %s: %w: %w", name, errGone, err)
+	case errors.Is(err, unix.EACCES), code == serial.PermissionDenied:
+		return fmt.Errorf("open %s: %w (add the user to group dialout)", name, unix.EACCES)
+	case errors.Is(err, unix.EBUSY), code == serial.PortBusy:
+		return fmt.Errorf("open %s: %w (another program has it)", name, unix.EBUSY)
+	case code == serial.InvalidStopBits:
+		return fmt.Errorf("open %s: %w (Linux has no 1.5)", name, err)
 	}
-	return fmt.Errorf("open %s: %w", name, bare(err))
+	return fmt.Errorf("open %s: %w", name, err)
 }
 
-// bare takes the path off an error that names it already.
-func bare(err error) error {
-	if p := (*os.PathError)(nil); errors.As(err, &p) {
-		return p.Err
+// gone reports whether err means that the device, or its other end, is not
+// there any more.
+func gone(err error) bool {
+	for _, e := range []error{unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.EIO} {
+		if errors.Is(err, e) {
+			return true
+		}
 	}
-	return err
+	return false
 }
 
-// Read waits a moment for bytes; errIdle when none came. An error that is
+// Read waits for bytes, limit at most; errIdle when none came. An error that is
 // errGone means that the other end, or the adapter, is gone.
-func (p *port) Read(b []byte) (int, error) {
-	if p.closed {
-		return 0, os.ErrClosed
+func (p *port) Read(b []byte, limit time.Duration) (int, error) {
+	if p.fd < 0 {
+		return 0, fmt.Errorf("read %s: %w", p.name, os.ErrClosed)
 	}
-	n, err := p.p.Read(b)
-	switch {
+	if limit != p.wait {
+		if err := p.p.SetReadTimeout(limit); err != nil {
+			return 0, fmt.Errorf("read %s: %w", p.name, err)
+		}
+		p.wait = limit
+	}
+	switch n, err := p.p.Read(b); {
 	case err != nil:
 		// Nobody else closes it, so "closed" and EIO mean the other end.
 		return 0, fmt.Errorf("read %s: %w: %w", p.name, errGone, err)
 	case n == 0:
 		return 0, errIdle
+	default:
+		return n, nil
 	}
-	return n, nil
+}
+
+// moved gives an error that is errGone when the configured name does not lead
+// to this device any more.
+func (p *port) moved() error {
+	switch name, err := resolve(p.root, p.config); {
+	case err != nil:
+		return explain(p.config, err)
+	case name != p.name:
+		return fmt.Errorf("%s is %s now, not %s: %w", p.config, name, p.name, errGone)
+	}
+	return nil
 }
 
 // Write writes all of b, or fails within limit.
 func (p *port) Write(b []byte, limit time.Duration) error {
-	if p.closed {
-		return os.ErrClosed
+	if p.fd < 0 {
+		return fmt.Errorf("write %s: %w", p.name, os.ErrClosed)
 	}
 	deadline := time.Now().Add(limit)
 	for len(b) > 0 {
@@ -180,14 +204,14 @@ func (p *port) Write(b []byte, limit time.Duration) error {
 			continue
 		case errors.Is(err, unix.EINTR):
 			continue
-		case errors.Is(err, unix.EIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		case gone(err):
 			return fmt.Errorf("write %s: %w: %w", p.name, errGone, err)
 		case !errors.Is(err, unix.EAGAIN):
 			return fmt.Errorf("write %s: %w", p.name, err)
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
-			return fmt.Errorf("write %s: takes nothing for %v (flow control?)", p.name, limit)
+			return fmt.Errorf("write %s: it takes nothing for %v (flow control?)", p.name, limit)
 		}
 		_, err = unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLOUT}}, int(left.Milliseconds())+1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
@@ -199,9 +223,10 @@ func (p *port) Write(b []byte, limit time.Duration) error {
 
 // Close gives the device back, the lock last.
 func (p *port) Close() error {
-	if p.closed {
+	if p.fd < 0 {
 		return nil
 	}
-	p.closed = true
-	return errors.Join(p.p.Close(), p.own.Close())
+	fd := p.fd
+	p.fd = -1
+	return errors.Join(p.p.Close(), unix.Close(fd))
 }

@@ -2,15 +2,16 @@
 // of its own, and writes what they deliver as records.
 //
 // A driver is one file that opens, reads and closes one kind of device. All
-// the rest stands in one place for all of them, in this package's Source:
-// pacing, back-off, opening again, what is missing and since when, and the
-// judgement of values.
+// the rest stands in one place for all of them: pacing, back-off, opening
+// again, what is missing and since when, and the judgement of values.
 package sensors
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
+	"strings"
 	"sync"
 
 	"periph.io/x/conn/v3/i2c"
@@ -19,7 +20,7 @@ import (
 	"edgeagg/internal/record"
 )
 
-// Sink is where encoded records go.
+// Sink is where encoded records go. It keeps nothing of p.
 type Sink interface {
 	// WriteContext waits for room: for sources that are polled.
 	WriteContext(ctx context.Context, p []byte) (int, error)
@@ -32,10 +33,19 @@ type Options struct {
 	Sources   []config.Source
 	Sink      Sink
 	Full      error // of TryWrite, when there is no room
-	MaxRecord int   // bytes of the longest record
+	MaxRecord int   // bytes of the longest binary record, at least 256; a longer one becomes bad and keeps its head
 	Now       func() record.Time
 	Log       *slog.Logger
+	Root      string                                   // "" or "/": the machine's; else the folder that holds the /sys and /dev to read
 	OpenI2C   func(path string) (i2c.BusCloser, error) // nil: the kernel's
+}
+
+// at is where a path of the configuration is found.
+func (o *Options) at(path string) string {
+	if o.Root == "" || !strings.HasPrefix(path, "/sys/") && !strings.HasPrefix(path, "/dev/") {
+		return path
+	}
+	return filepath.Join(o.Root, path)
 }
 
 // Set is all sources of a configuration.
@@ -43,7 +53,8 @@ type Set struct {
 	sources []*Source
 }
 
-// New prepares the sources; nothing is opened yet.
+// New prepares the sources; nothing is opened yet. The only error is a kind
+// that does not exist.
 func New(o Options) (*Set, error) {
 	if o.OpenI2C == nil {
 		o.OpenI2C = openI2C
@@ -61,7 +72,8 @@ func New(o Options) (*Set, error) {
 }
 
 // Run reads all sources until ctx ends, and returns once each has written
-// what it still had to say, or half a second later.
+// what it still had to say: about a second later at most, also when a driver
+// hangs or the sink takes nothing.
 func (s *Set) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, src := range s.sources {

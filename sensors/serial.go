@@ -1,18 +1,31 @@
 package sensors
 
 import (
-	"bytes"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"edgeagg/internal/config"
 	"edgeagg/internal/record"
 )
 
-// silence is how long a line must have been quiet for its next byte to be the
-// first of a line.
-const silence = 50 * time.Millisecond
+const (
+	// silence is how long a line must have been quiet for its next byte to be
+	// the first of a line.
+	silence = 50 * time.Millisecond
+	// gather is how long bytes are left in the kernel's buffer behind the
+	// beginning of a line: at 1 Mbaud that is 400 of its 4096 bytes. Each
+	// wake-up costs more than reading a line.
+	gather = 4 * time.Millisecond
+	// lookAgain is how often the name of a silent port is looked up.
+	lookAgain = time.Second
+)
 
-// lines reads lines from a serial port.
+// lines reads lines from a serial port. Config: port, baud, data_bits, parity,
+// stop_bits, delimiter, max_line, parse with fields and pattern, start, poll.
+// The time of a reading is when its last bytes were read.
 type lines struct {
 	p      *port
 	c      *config.Source
@@ -21,110 +34,100 @@ type lines struct {
 	now    func() record.Time
 	at     record.Time // when the newest bytes came
 	opened time.Time
-	heard  bool // a byte has come since the opening
-	cut    bool // the next line may have lost its beginning
-	asked  time.Time
+	looked time.Time // when the port's name was looked up, or bytes came
+	heard  bool      // a byte has come since the opening
+	cut    bool      // the next line may have lost its beginning
 }
 
+// openSerial opens the port. One that gets start or poll is listened to for
+// the silence first, so that the first answer is known to be whole.
 func openSerial(c *config.Source, o *Options) (driver, error) {
-	p, err := openPort(c)
+	p, err := openPort(c, o)
 	if err != nil {
 		return nil, err
 	}
-	return &lines{p: p, c: c, f: newFramer(c.Delimiter, c.MaxLine), parse: newParser(c), now: o.Now, opened: time.Now()}, nil
+	now := time.Now()
+	l := &lines{p: p, c: c, f: newFramer(c.Delimiter, c.MaxLine), parse: newParser(c), now: o.Now, opened: now, looked: now}
+	if c.Start == "" && c.Poll == "" {
+		return l, nil
+	}
+	err = l.fill(silence)
+	if err == nil || errors.Is(err, errIdle) {
+		err = p.Write([]byte(c.Start), c.Timeout)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return l, nil
 }
 
 func (l *lines) Read(r *record.Record) error {
 	for {
 		line, long, ok := l.f.next()
-		if !ok {
-			if err := l.fill(); err != nil {
-				return err
-			}
-			continue
+		switch {
+		case !ok:
+			return errIdle
+		case len(line) > 0:
+			l.reading(r, line, long)
+			return nil
 		}
-		if l.c.Delimiter[len(l.c.Delimiter)-1] == '\n' {
-			line = bytes.TrimSuffix(line, []byte{'\r'})
-		}
-		if len(line) == 0 && !long {
-			l.cut = false
-			continue
-		}
-		l.reading(r, line, long)
-		return nil
+		l.cut = false // an empty line is none, but the next is whole
 	}
 }
 
 // reading turns a line into a reading.
 func (l *lines) reading(r *record.Record, line []byte, long bool) {
-	r.Time, r.Quality, r.Why, r.Fields = l.at, record.Good, "", r.Fields[:0]
-	text, valid := "", true
-	if long {
-		text, _ = textOf(line)
-		r.Quality, r.Why = record.Bad, "too long"
-	} else if text, valid = validText(line); !valid {
-		r.Quality, r.Why = record.Bad, "not UTF-8"
+	r.Time = l.at
+	switch {
+	case long:
+		r.Why = "too long"
+	case !utf8.Valid(line):
+		r.Why = "not UTF-8"
+	default:
+		r.Fields, r.Why = l.parse(r.Fields, line)
 	}
-	if r.Quality == record.Bad {
-		r.Fields = append(r.Fields, record.Field{Name: "text", Type: record.String, Text: text})
-	} else if r.Fields, r.Why = l.parse(r.Fields, line); r.Why != "" {
+	if r.Why != "" {
 		r.Quality = record.Bad
+		r.Fields = withText(r.Fields, strings.ToValidUTF8(string(line), "\uFFFD"))
 	}
-	if l.cut {
-		l.cut = false
+	if l.cut && !long {
+		// That explains also what else may be wrong with it.
 		r.Quality, r.Why = record.Uncertain, "start"
 	}
+	l.cut = false
 }
 
-// validText gives the text only of a line that is not UTF-8.
-func validText(line []byte) (string, bool) {
-	for _, c := range line {
-		if c >= 0x80 {
-			text, ok := textOf(line)
-			return text, ok
+func (l *lines) fill(limit time.Duration) error {
+	if l.f.partial() && time.Since(l.looked) < gather {
+		time.Sleep(gather)
+	}
+	n, err := l.p.Read(l.f.room(), limit)
+	now := time.Now()
+	switch {
+	case errors.Is(err, errIdle):
+		if now.Sub(l.looked) > lookAgain {
+			l.looked = now
+			if err := l.p.moved(); err != nil {
+				return err
+			}
 		}
-	}
-	return "", true
-}
-
-// fill reads more bytes, and sends what is to be sent.
-func (l *lines) fill() error {
-	if err := l.send(); err != nil {
+		return errIdle
+	case err != nil:
 		return err
 	}
-	n, err := l.p.Read(l.f.room())
-	if err != nil {
-		return err
-	}
-	l.at = l.now()
+	l.at, l.looked = l.now(), now
 	if !l.heard {
-		l.heard, l.cut = true, time.Since(l.opened) < silence
+		l.heard, l.cut = true, now.Sub(l.opened) < silence
 	}
 	l.f.added(n)
 	return nil
 }
 
-// send writes start once the line was silent, then poll each `every`.
-func (l *lines) send() error {
-	if l.c.Start == "" && l.c.Poll == "" {
-		return nil
+func (l *lines) ask() error {
+	if err := l.p.Write([]byte(l.c.Poll), l.c.Timeout); err != nil {
+		return fmt.Errorf("poll: %w", err)
 	}
-	now := time.Now()
-	if l.asked.IsZero() {
-		if now.Sub(l.opened) < silence {
-			return nil
-		}
-		if err := l.p.Write([]byte(l.c.Start), l.c.Timeout); err != nil {
-			return err
-		}
-		l.asked = now.Add(-l.c.Every)
-	}
-	if l.c.Poll == "" || now.Sub(l.asked) < l.c.Every {
-		return nil
-	}
-	// No drift, and no burst after a late one.
-	l.asked = l.asked.Add(now.Sub(l.asked).Truncate(l.c.Every))
-	return l.p.Write([]byte(l.c.Poll), l.c.Timeout)
+	return nil
 }
 
 func (l *lines) Close() error { return l.p.Close() }

@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"time"
 
 	"edgeagg/internal/config"
 	"edgeagg/internal/record"
@@ -13,8 +14,12 @@ import (
 // unit. It never waits for the buffer: what finds no room is an overflow, as
 // with a device that sends by itself.
 type simulate struct {
-	walks []walk
+	walks      []walk
+	pull, push float64 // a step back to the middle, and a random one, as shares
 }
+
+// drift is how long a value takes to find back to its middle.
+const drift = 100 * time.Second
 
 // walk is a value that moves a little each time and is drawn to its middle.
 type walk struct {
@@ -40,7 +45,10 @@ func openSimulate(c *config.Source, _ *Options) (driver, error) {
 	h := fnv.New64a()
 	h.Write([]byte(c.Name)) // never fails
 	rng := rand.New(rand.NewPCG(h.Sum64(), 1))
-	s := &simulate{}
+	// An Ornstein–Uhlenbeck walk with a standard deviation of a third of spread,
+	// however short the steps are.
+	pull := 1 - math.Exp(-c.Every.Seconds()/drift.Seconds())
+	s := &simulate{pull: pull, push: math.Sqrt(pull*(2-pull)) / 3}
 	for _, f := range c.Fields {
 		u, ok := usual[f.Unit]
 		if !ok {
@@ -52,13 +60,11 @@ func openSimulate(c *config.Source, _ *Options) (driver, error) {
 }
 
 func (s *simulate) Read(r *record.Record) error {
-	r.Fields = r.Fields[:0]
 	for i := range s.walks {
 		w := &s.walks[i]
-		w.now += (w.middle-w.now)*0.01 + w.rng.NormFloat64()*w.spread*0.05
+		w.now += (w.middle-w.now)*s.pull + w.rng.NormFloat64()*w.spread*s.push
 		r.Fields = append(r.Fields, record.Field{Name: w.field.Name, Type: record.Float, Num: round(w.now, w.grain)})
 	}
-	r.Quality = record.Good
 	return nil
 }
 
