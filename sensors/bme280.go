@@ -76,7 +76,7 @@ func openBME280(c *config.Source, o *Options) (driver, error) {
 func (d *bme280) setUp() error {
 	var id [1]byte
 	if err := d.dev.Tx([]byte{0xD0}, id[:]); err != nil {
-		return err
+		return fmt.Errorf("chip id: %w", err)
 	}
 	if id[0] != 0x60 {
 		return fmt.Errorf("chip id %#02x: expected 0x60", id[0])
@@ -92,11 +92,8 @@ func (d *bme280) setUp() error {
 	}
 	var a [26]byte // 0x88 to 0xA1
 	var b [7]byte  // 0xE1 to 0xE7
-	if err := d.dev.Tx([]byte{0x88}, a[:]); err != nil {
-		return err
-	}
-	if err := d.dev.Tx([]byte{0xE1}, b[:]); err != nil {
-		return err
+	if err := errors.Join(d.dev.Tx([]byte{0x88}, a[:]), d.dev.Tx([]byte{0xE1}, b[:])); err != nil {
+		return fmt.Errorf("trimming parameters: %w", err)
 	}
 	le := binary.LittleEndian
 	s := func(i int) int16 { return int16(le.Uint16(a[i:])) }
@@ -134,7 +131,7 @@ func (d *bme280) Read(r *record.Record) error {
 	// ctrl_hum takes effect with the write of ctrl_meas (section 5.4.3):
 	// oversampling × 1 each, forced mode.
 	if err := d.dev.Tx([]byte{0xF2, 0x01, 0xF4, 0x01<<5 | 0x01<<2 | 0x01}, nil); err != nil {
-		return err
+		return fmt.Errorf("start of the measurement: %w", err)
 	}
 	// At most 9.3 ms with × 1 each (section 9.1); bit 3 says measuring.
 	if err := d.idle(0x09, 10*time.Millisecond); err != nil {
@@ -142,7 +139,7 @@ func (d *bme280) Read(r *record.Record) error {
 	}
 	var p [8]byte // 0xF7 to 0xFE
 	if err := d.dev.Tx([]byte{0xF7}, p[:]); err != nil {
-		return err
+		return fmt.Errorf("measurement: %w", err)
 	}
 	press := int32(p[0])<<12 | int32(p[1])<<4 | int32(p[2])>>4
 	temp := int32(p[3])<<12 | int32(p[4])<<4 | int32(p[5])>>4
@@ -159,8 +156,11 @@ func (d *bme280) Read(r *record.Record) error {
 		record.Field{Name: "humidity", Num: round(h, 0.01)},
 		record.Field{Name: "pressure", Num: round(pa, 0.1)})
 	// What it can measure at all (sections 1.2 to 1.4).
-	if t < -40 || t > 85 || pa < 30000 || pa > 110000 {
-		r.Quality, r.Why = record.Bad, "outside the sensor's range"
+	switch {
+	case t < -40 || t > 85:
+		lower(r, "temperature", " is beyond what the sensor measures")
+	case pa < 30000 || pa > 110000:
+		lower(r, "pressure", " is beyond what the sensor measures")
 	}
 	return nil
 }

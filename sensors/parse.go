@@ -158,8 +158,16 @@ func (w words) csv(dst []record.Field, line []byte, fields []config.Field) ([]re
 	return dst, ""
 }
 
-// maxFields bounds what one line may hold.
-const maxFields = 256
+// maxFields bounds what one line may hold, maxDepth how an object is nested.
+const (
+	maxFields = 256
+	maxDepth  = 8
+)
+
+var (
+	errMany = fmt.Errorf("more than %d values", maxFields)
+	errDeep = fmt.Errorf("nested deeper than %d", maxDepth)
+)
 
 // kv takes pairs like a=1 or a:1 between spaces, commas or semicolons;
 // values may stand in double quotes.
@@ -168,8 +176,11 @@ func (w words) kv(dst []record.Field, line []byte, units []config.Field) ([]reco
 	rest := bytes.Trim(line, between)
 	for len(rest) > 0 {
 		i := bytes.IndexAny(rest, "=:")
-		if i <= 0 || bytes.ContainsAny(bytes.TrimRight(rest[:i], " \t"), between) || len(dst) >= maxFields {
+		if i <= 0 || bytes.ContainsAny(bytes.TrimRight(rest[:i], " \t"), between) {
 			return dst, "expected name=value"
+		}
+		if len(dst) >= maxFields {
+			return dst, errMany.Error()
 		}
 		f := config.Field{Name: w.text(bytes.TrimSpace(rest[:i]))}
 		rest = bytes.TrimLeft(rest[i+1:], " \t")
@@ -235,13 +246,16 @@ func parseJSON(dst []record.Field, line []byte) ([]record.Field, string) {
 			return dst, ""
 		}
 	}
+	if errors.Is(err, errMany) || errors.Is(err, errDeep) {
+		return dst[:before], err.Error()
+	}
 	return dst[:before], "not a JSON object"
 }
 
 // members reads an object or an array up to its end.
 func members(d *json.Decoder, dst []record.Field, prefix string, end json.Delim, depth int) ([]record.Field, error) {
-	if depth > 8 {
-		return dst, errors.New("nested too deep")
+	if depth > maxDepth {
+		return dst, errDeep
 	}
 	for n := 0; ; n++ {
 		t, err := d.Token()
@@ -263,7 +277,7 @@ func members(d *json.Decoder, dst []record.Field, prefix string, end json.Delim,
 			}
 		}
 		if len(dst) >= maxFields {
-			return dst, errors.New("too many values")
+			return dst, errMany
 		}
 		switch v := t.(type) {
 		case json.Delim:

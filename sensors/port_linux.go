@@ -39,7 +39,7 @@ var (
 	parities = map[string]serial.Parity{
 		"none": serial.NoParity, "odd": serial.OddParity, "even": serial.EvenParity, "mark": serial.MarkParity, "space": serial.SpaceParity,
 	}
-	stops = map[float64]serial.StopBits{1: serial.OneStopBit, 1.5: serial.OnePointFiveStopBits, 2: serial.TwoStopBits}
+	stops = map[float64]serial.StopBits{1: serial.OneStopBit, 2: serial.TwoStopBits} // Linux has no 1.5
 )
 
 // resolve finds the device that a config's port means now.
@@ -82,8 +82,12 @@ func (p *port) take(c *config.Source) error {
 		}
 		return fmt.Errorf("lock: %w", err)
 	}
+	stop, ok := stops[c.StopBits]
+	if !ok {
+		return fmt.Errorf("%v stop bits: Linux has 1 and 2", c.StopBits)
+	}
 	before := descriptors()
-	sp, err := serial.Open(p.name, &serial.Mode{BaudRate: c.Baud, DataBits: c.DataBits, Parity: parities[c.Parity], StopBits: stops[c.StopBits]})
+	sp, err := serial.Open(p.name, &serial.Mode{BaudRate: c.Baud, DataBits: c.DataBits, Parity: parities[c.Parity], StopBits: stop})
 	if err != nil {
 		return err
 	}
@@ -138,8 +142,6 @@ func explain(name string, err error) error {
 		return fmt.Errorf("open %s: %w (add the user to group dialout)", name, unix.EACCES)
 	case errors.Is(err, unix.EBUSY), code == serial.PortBusy:
 		return fmt.Errorf("open %s: %w (another program has it)", name, unix.EBUSY)
-	case code == serial.InvalidStopBits:
-		return fmt.Errorf("open %s: %w (Linux has no 1.5)", name, err)
 	}
 	return fmt.Errorf("open %s: %w", name, err)
 }

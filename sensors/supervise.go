@@ -14,7 +14,7 @@ const (
 	firstRetry = 100 * time.Millisecond
 	plugRetry  = time.Second      // the longest wait for a device that is unplugged
 	failRetry  = 30 * time.Second // the longest wait for one that fails
-	steady     = 10 * time.Second // a session that lasted so long ends the back-off
+	steady     = 10 * time.Second // a session that lasted so long ends the back-off; so does any reading before an unplug
 	renewAfter = time.Hour        // a polled device is opened anew so often: it may be another one by then
 )
 
@@ -24,23 +24,23 @@ var errBusy = errors.New("an earlier call has not returned yet")
 func (s *Source) run(ctx context.Context) {
 	wait := firstRetry
 	for ctx.Err() == nil {
-		began := time.Now()
+		began, before := time.Now(), s.count
 		err := s.session(ctx)
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		if s.kind.way == polled && s.outage.reason == "" && !s.again {
+		if s.kind.way == polled && s.outage.reason == "" && !s.again && s.busy == nil {
 			s.again = true // once more, with the device opened anew
 			continue
 		}
 		s.again = false
 		s.down(ctx, err)
-		if time.Since(began) > steady {
-			wait = firstRetry
-		}
 		longest := failRetry
 		if s.outage.reason == record.Unplugged {
 			longest = plugRetry
+		}
+		if time.Since(began) > steady || longest == plugRetry && s.count > before {
+			wait = firstRetry
 		}
 		if s.scheduled() {
 			longest = max(min(longest, s.cfg.Every), firstRetry)
