@@ -27,13 +27,14 @@ func checkCommand(args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	for _, p := range warnings {
-		fmt.Fprintf(stdout, "%s (warning)\n", p)
+		p.Text = "warning: " + p.Text
+		fmt.Fprintln(stdout, p)
 	}
 	to := "no broker, journal only"
 	if n := len(cfg.Uplink.Brokers); n > 0 {
 		to = "uplink to " + cfg.Uplink.Brokers[0].Redacted()
 	}
-	fmt.Fprintf(stdout, "%s: sound: device %s, %d sources, %s\n", *file, cfg.Device, len(cfg.Sources), to)
+	fmt.Fprintf(stdout, "%s: ok: device %s, sources: %d, %s\n", *file, cfg.Device, len(cfg.Sources), to)
 	return exitDone
 }
 
