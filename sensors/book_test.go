@@ -108,12 +108,10 @@ func (b *book) sound(t *testing.T) {
 	}
 }
 
-var began = time.Now()
-
-// now is both clocks; the wall clock is set.
+// now is both clocks; the wall clock is set. In a bubble it is 2000 then.
 func now() record.Time {
-	t := time.Now()
-	return record.Time{Wall: t.UnixMicro(), Mono: t.Sub(began).Microseconds() + 1_000_000, Set: true}
+	t := time.Now().UnixMicro()
+	return record.Time{Wall: t, Mono: t - 946_684_799_000_000, Set: true}
 }
 
 func options(b *book, sources ...config.Source) Options {

@@ -32,10 +32,13 @@ func (s *Source) down(ctx context.Context, err error) {
 		reason = record.Unplugged
 	}
 	s.addTo(s.errors, reason, 1)
-	o := &s.outage
+	if s.tick == 0 {
+		s.tick = now.Mono
+	}
+	o, tick := &s.outage, s.tick
 	if o.reason == record.Error && reason == record.Unplugged {
 		s.tell(ctx, now, now.Mono) // a failing device was pulled
-		o.reason = ""
+		o.reason, tick = "", o.tick
 	}
 	if o.reason != "" {
 		if why := err.Error(); why != o.why {
@@ -52,10 +55,7 @@ func (s *Source) down(ctx context.Context, err error) {
 		event, state = record.Lost, "unplugged"
 	}
 	s.log.Warn("source lost", "reason", reason, "err", err)
-	if s.tick == 0 {
-		s.tick = now.Mono
-	}
-	*o = outage{reason: reason, why: err.Error(), from: now, told: now, tick: s.tick}
+	*o = outage{reason: reason, why: err.Error(), from: now, told: now, tick: tick}
 	s.setState(state)
 	s.say(ctx, &record.Record{Kind: record.Event, Event: event, Why: headOf(err.Error(), maxWhy), Time: now})
 }
