@@ -128,12 +128,17 @@ func serve(t *testing.T, o Options) (set *Set, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return set, runSet(t, set)
+}
+
+func runSet(t *testing.T, set *Set) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { set.Run(ctx) })
 	stop = func() { cancel(); wg.Wait() }
 	t.Cleanup(stop)
-	return set, stop
+	return stop
 }
 
 // until polls a condition, and fails the test when it does not come true.

@@ -2,6 +2,7 @@ package sensors
 
 import (
 	"context"
+	"encoding/binary"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -106,14 +107,14 @@ func (s *Source) encode(dst []byte, r *record.Record) []byte {
 	if len(dst)-whole <= s.o.MaxRecord {
 		return dst
 	}
-	const lengths = 8 // how much the lengths before text, name and list may take
+	const beside = 3 + binary.MaxVarintLen64 // a field's bytes beside its name and text, at most
 	r.Quality, r.Why = record.Bad, "too long"
 	fields := r.Fields
 	r.Fields = fields[:0]
-	left := s.o.MaxRecord - (len(record.Append(dst[:whole], r)) - whole) - lengths
+	left := s.o.MaxRecord - (len(record.Append(dst[:whole], r)) - whole) - 1 // the number of fields may take one more
 	for i := range fields {
 		f := &fields[i]
-		size := len(f.Name) + lengths + 8
+		size := len(f.Name) + beside
 		if f.Type == record.String {
 			f.Text = headOf(f.Text, max(left-size, 0))
 			size += len(f.Text)

@@ -1,7 +1,6 @@
 package sensors
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -84,22 +83,13 @@ func (p *played) Close() error {
 	return nil
 }
 
-// play runs a source over a device, beside others.
+// play runs a source over a device.
 func play(t *testing.T, o Options, way way, c config.Source, d *device) (s *Source, stop func()) {
 	t.Helper()
 	c.Kind = "played"
-	set := &Set{}
-	if c.Name == "" {
-		c.Name = "played"
-	}
+	c.Name = "played"
 	s = newSource(&c, kind{way, d.open, onBus, configured}, &o)
-	set.sources = append(set.sources, s)
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { set.Run(ctx) })
-	stop = func() { cancel(); wg.Wait() }
-	t.Cleanup(stop)
-	return s, stop
+	return s, runSet(t, &Set{sources: []*Source{s}})
 }
 
 func every(d time.Duration) config.Source { return config.Source{Every: d, Timeout: 3 * time.Second} }
@@ -491,12 +481,9 @@ func TestNeighboursGoOn(t *testing.T) {
 			c.Name = name
 			set.sources = append(set.sources, newSource(&c, kind{polled, d.open, onBus, configured}, &o))
 		}
-		ctx, cancel := context.WithCancel(context.Background())
-		var wg sync.WaitGroup
-		wg.Go(func() { set.Run(ctx) })
+		stop := runSet(t, set)
 		time.Sleep(10*time.Second + time.Millisecond)
-		cancel()
-		wg.Wait()
+		stop()
 		close(hang)
 		n := map[string]int{}
 		for _, r := range b.of(record.Reading) {

@@ -1,0 +1,160 @@
+package sensors
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"edgeagg/internal/config"
+	"edgeagg/internal/record"
+)
+
+// asked plays a device that answers to polls, or does not.
+type asked struct {
+	mu     sync.Mutex
+	mute   bool
+	gone   bool
+	late   time.Duration // of an answer
+	polls  []time.Time
+	opened int
+	answer chan struct{}
+	ready  bool
+}
+
+func (a *asked) open(*config.Source, *Options) (driver, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gone {
+		return nil, errGone
+	}
+	a.opened++
+	a.ready = false
+	a.answer = make(chan struct{}, 10)
+	return a, nil
+}
+
+func (a *asked) ask() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.polls = append(a.polls, time.Now())
+	if !a.mute {
+		c := a.answer
+		time.AfterFunc(a.late, func() { c <- struct{}{} })
+	}
+	return nil
+}
+
+func (a *asked) fill(limit time.Duration) error {
+	a.mu.Lock()
+	gone, c := a.gone, a.answer
+	a.mu.Unlock()
+	if gone {
+		return errGone
+	}
+	select {
+	case <-c:
+		a.ready = true
+		return nil
+	case <-time.After(limit):
+		return errIdle
+	}
+}
+
+func (a *asked) Read(r *record.Record) error {
+	if !a.ready {
+		return errIdle
+	}
+	a.ready = false
+	r.Fields = append(r.Fields, number("n", 1))
+	return nil
+}
+
+func (a *asked) Close() error { return nil }
+
+func (a *asked) set(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f()
+}
+
+func playAsked(t *testing.T, b *book, a *asked, c config.Source) (*Source, func()) {
+	t.Helper()
+	c.Poll = "?"
+	o := options(b)
+	c.Name = "asked"
+	s := newSource(&c, kind{sends, a.open, onBus, configured}, &o)
+	return s, runSet(t, &Set{sources: []*Source{s}})
+}
+
+// Polls keep to the clock, also beside a slow answer.
+func TestPollsKeepToTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, a := newBook(), &asked{late: 70 * time.Millisecond}
+		time.Sleep(333 * time.Millisecond)
+		s, stop := playAsked(t, b, a, every(time.Second))
+		time.Sleep(time.Minute)
+		stop()
+		if got := tale(b); got != "61 readings" && got != "60 readings" {
+			t.Error(got)
+		}
+		for i, p := range a.polls[1:] {
+			if p.UnixMicro()%1_000_000 != 0 {
+				t.Errorf("poll %d at %v", i+1, p)
+			}
+		}
+		if st := s.Status(); st.Late != 0 {
+			t.Errorf("status %+v", st)
+		}
+		b.sound(t)
+	})
+}
+
+// A poll that is not answered is a reading that is missing. The first time the
+// port stays open.
+func TestPollWithoutAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, a := newBook(), &asked{}
+		c := every(time.Second)
+		c.Timeout = 300 * time.Millisecond
+		s, stop := playAsked(t, b, a, c)
+		time.Sleep(5500 * time.Millisecond) // at 0 and 5 ticks
+		a.set(func() { a.mute = true })
+		time.Sleep(time.Second)
+		if st := s.Status(); st.State != "error" || a.opened != 1 {
+			t.Errorf("%+v, opened %d times", st, a.opened)
+		}
+		a.set(func() { a.mute = false })
+		time.Sleep(5 * time.Second)
+		if got := tale(b); got != "6 readings, failed, error gap of 1, back, 5 readings" || a.opened != 1 {
+			t.Errorf("%s, opened %d times", got, a.opened)
+		}
+		a.set(func() { a.mute = true })
+		time.Sleep(20 * time.Second)
+		if a.opened == 1 {
+			t.Error("the port was not opened anew")
+		}
+		a.set(func() { a.mute = false })
+		time.Sleep(5 * time.Second)
+		a.set(func() { a.gone = true })
+		time.Sleep(10 * time.Second)
+		a.set(func() { a.gone = false })
+		time.Sleep(5 * time.Second)
+		stop()
+		b.sound(t)
+		// All ticks are accounted for: 0 to 51 s.
+		n := int64(0)
+		for _, r := range b.all() {
+			if r.Kind == record.Reading {
+				n++
+			}
+			n += r.Count
+		}
+		if n != 52 {
+			t.Errorf("%d ticks in 51.5 s: %s", n, tale(b))
+		}
+		if st := s.Status(); st.Lost[record.Unplugged] < 9 || st.Lost[record.Unplugged] > 11 || st.Lost[record.Error] < 21 || st.Lost[record.Error] > 23 {
+			t.Errorf("status %+v", st)
+		}
+	})
+}
