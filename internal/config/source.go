@@ -60,7 +60,7 @@ func (d *decoder) source(n *node) Source {
 	delimiter := "\n"
 	common := []key{
 		{"name", text(&s.Name)},
-		{"kind", raw(&s.Kind)},
+		{"kind", checked(&s.Kind)},
 		{"every", duration(&s.Every, sh.fastest, forever, "")},
 		{"timeout", duration(&s.Timeout, time.Millisecond, time.Hour, "")},
 		{"min", limit(&s.Min)},
@@ -78,7 +78,7 @@ func (d *decoder) source(n *node) Source {
 		{"data_bits", whole(&s.DataBits, 5, 8, "8")},
 		{"parity", oneOf(&s.Parity, "none", "odd", "even", "mark", "space")},
 		{"stop_bits", stopBits(&s.StopBits)},
-		{"frame", raw(&s.Frame)},
+		{"frame", checked(&s.Frame)},
 		{"delimiter", raw(&delimiter)},
 		{"max_line", size(&s.MaxLine, 16, 64<<10, "")},
 		{"parse", oneOf(&s.Parse, "text", "csv", "json", "kv", "regexp")},
@@ -141,6 +141,11 @@ func (d *decoder) shape(n *node, path string) (sh shape, known bool) {
 	sh.keys = slices.Concat(sh.keys, f.keys)
 	sh.needs = slices.Concat(sh.needs, f.needs)
 	return sh, true
+}
+
+// checked takes what shape has checked.
+func checked(to *string) func(*value) {
+	return func(v *value) { *to = v.text }
 }
 
 func names(m map[string]shape) string {
