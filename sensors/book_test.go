@@ -141,6 +141,14 @@ func runSet(t *testing.T, set *Set) (stop func()) {
 	return stop
 }
 
+// closed closes c, and fails the test if that fails.
+func closed(t testing.TB, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // until polls a condition, and fails the test when it does not come true.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()

@@ -57,7 +57,7 @@ func TestFileHoldsANumber(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer d.Close()
+		defer closed(t, d)
 		var r record.Record
 		if err := d.Read(&r); err != nil {
 			t.Errorf("%q: %v", test.text, err)
@@ -122,7 +122,7 @@ func TestFileOfTheKernelStaysOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
+	defer closed(t, d)
 	var r record.Record
 	if n := testing.AllocsPerRun(100, func() {
 		fresh(&r)
@@ -161,7 +161,7 @@ func BenchmarkFile(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer d.Close()
+	defer closed(b, d)
 	var r record.Record
 	b.ReportAllocs()
 	for range b.N {

@@ -72,6 +72,13 @@ func (a *asked) Read(r *record.Record) error {
 
 func (a *asked) Close() error { return nil }
 
+// openings is how often it was opened.
+func (a *asked) openings() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.opened
+}
+
 func (a *asked) set(f func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -121,17 +128,17 @@ func TestPollWithoutAnswer(t *testing.T) {
 		time.Sleep(5500 * time.Millisecond) // at 0 and 5 ticks
 		a.set(func() { a.mute = true })
 		time.Sleep(time.Second)
-		if st := s.Status(); st.State != "error" || a.opened != 1 {
-			t.Errorf("%+v, opened %d times", st, a.opened)
+		if st := s.Status(); st.State != "error" || a.openings() != 1 {
+			t.Errorf("%+v, opened %d times", st, a.openings())
 		}
 		a.set(func() { a.mute = false })
 		time.Sleep(5 * time.Second)
-		if got := tale(b); got != "6 readings, failed, error gap of 1, back, 5 readings" || a.opened != 1 {
-			t.Errorf("%s, opened %d times", got, a.opened)
+		if got := tale(b); got != "6 readings, failed, error gap of 1, back, 5 readings" || a.openings() != 1 {
+			t.Errorf("%s, opened %d times", got, a.openings())
 		}
 		a.set(func() { a.mute = true })
 		time.Sleep(20 * time.Second)
-		if a.opened == 1 {
+		if a.openings() == 1 {
 			t.Error("the port was not opened anew")
 		}
 		a.set(func() { a.mute = false })

@@ -25,7 +25,7 @@ func openedPort(t *testing.T, c *config.Source) *port {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.Close() })
+	t.Cleanup(func() { closed(t, p) })
 	return p
 }
 
@@ -124,7 +124,6 @@ func TestPortRefusesDescriptorsThatCannotBeRead(t *testing.T) {
 	before := len(descriptors())
 	p, err := openPort(portConfig(pty.name), &Options{})
 	if err == nil {
-		p.Close()
 		t.Fatal("opened")
 	}
 	if !strings.Contains(err.Error(), "too many files are open") {
@@ -142,7 +141,7 @@ func TestPortIsLocked(t *testing.T) {
 	pty := openPTY(t)
 	p := openedPort(t, portConfig(pty.name))
 	if q, err := openPort(portConfig(pty.name), &Options{}); err == nil {
-		q.Close()
+		closed(t, q)
 		t.Fatal("opened twice")
 	} else if !strings.Contains(err.Error(), "has it locked") || errors.Is(err, errGone) {
 		t.Errorf("%v", err)
@@ -155,7 +154,7 @@ func TestPortIsLocked(t *testing.T) {
 	if n, err := p.Read(b, 5*time.Second); err != nil || string(b[:n]) != "still there" {
 		t.Errorf("after the second opening: %q, %v", b[:n], err)
 	}
-	p.Close()
+	closed(t, p)
 	if out, err := exec.Command("flock", "--nonblock", pty.name, "true").CombinedOutput(); err != nil {
 		t.Errorf("after Close: %v %s", err, out)
 	}
@@ -234,7 +233,7 @@ func TestPortSetsTheLine(t *testing.T) {
 		if got.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) != 0 {
 			t.Errorf("local flags %#o: not raw", got.Lflag)
 		}
-		p.Close()
+		closed(t, p)
 	}
 }
 
@@ -262,7 +261,7 @@ func TestPortErrorsSayWhatHelps(t *testing.T) {
 		before := len(descriptors())
 		p, err := openPort(test.c, &Options{})
 		if err == nil {
-			p.Close()
+			closed(t, p)
 			t.Errorf("%s: opened", test.c.Port)
 			continue
 		}
@@ -292,7 +291,7 @@ func TestPortByID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	defer closed(t, p)
 	if p.name != one.name {
 		t.Errorf("opened %s, expected %s", p.name, one.name)
 	}

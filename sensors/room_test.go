@@ -31,7 +31,7 @@ func TestOverflowIsCountedExactly(t *testing.T) {
 		b, d := newBook(), &device{}
 		s, stop := play(t, options(b), counted, every(10*time.Millisecond), d)
 		for range 3 {
-			time.Sleep(995 * time.Millisecond)
+			time.Sleep(993 * time.Millisecond)
 			b.fill(true)
 			time.Sleep(730 * time.Millisecond)
 			b.fill(false)

@@ -89,7 +89,7 @@ func TestSerialFirstLine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer d.Close()
+			defer closed(t, d)
 			l := d.(*lines)
 			if l.opened = time.Now().Add(time.Hour); test.silent {
 				l.opened = time.Now().Add(-silence)
@@ -275,7 +275,7 @@ func TestSerialStartAndPoll(t *testing.T) {
 		r := bufio.NewScanner(pty.far)
 		for r.Scan() {
 			got <- r.Text()
-			fmt.Fprintf(pty.far, "%s!\n", r.Text())
+			_, _ = fmt.Fprintf(pty.far, "%s!\n", r.Text())
 		}
 	}()
 	_, stop := serve(t, options(b, c))
