@@ -1,11 +1,53 @@
 package uplink
 
 import (
+	"math"
 	"sync"
 	"time"
 
 	"edgeagg/internal/config"
 )
+
+// budget is what one window may send of history.
+type budget struct {
+	left  int64 // bytes of payload
+	rate  int64 // bytes/s; 0: no bound
+	ready time.Time
+	sent  bool // a message at least
+}
+
+func newBudget(c *config.Uplink) *budget {
+	b := &budget{left: math.MaxInt64, rate: c.Rate}
+	if c.MaxBytes > 0 {
+		b.left = c.MaxBytes
+	}
+	return b
+}
+
+// room is how big the next message may be, if most is what else bounds it and
+// day what is left of the day. A window's first message may be bigger than the
+// window, or nothing would ever go.
+func (b *budget) room(most int, day int64) int {
+	if b.sent {
+		day = min(day, b.left)
+	}
+	return int(max(0, min(int64(most), day)))
+}
+
+// take counts a message.
+func (b *budget) take(n int, now time.Time) {
+	b.sent = true
+	b.left -= int64(n)
+	if b.rate > 0 {
+		if b.ready.Before(now) {
+			b.ready = now
+		}
+		b.ready = b.ready.Add(time.Duration(float64(n) / float64(b.rate) * float64(time.Second)))
+	}
+}
+
+// wait is how long the rate keeps the next message back.
+func (b *budget) wait(now time.Time) time.Duration { return max(0, b.ready.Sub(now)) }
 
 // day counts the bytes sent since local midnight.
 type day struct {
@@ -34,27 +76,24 @@ func (d *day) sent(now time.Time) int64 {
 	return d.n
 }
 
+// lastWords is what a goodbye takes at most, below TLS.
+const lastWords = 512
+
 // spent is how long nothing may be sent any more: 0 while limit, if any, is
 // not reached.
 func (d *day) spent(now time.Time, limit int64) time.Duration {
-	if limit == 0 || d.sent(now) < limit {
+	if limit == 0 || d.sent(now) < limit-lastWords {
 		return 0
 	}
 	y, m, dd := now.Date()
 	return time.Date(y, m, dd+1, 0, 0, 1, 0, now.Location()).Sub(now)
 }
 
-// within reports whether now is in one of the spans, by local wall time: what
-// a change of summer time skips or repeats is skipped or repeated here too.
-func within(spans []config.Span, now time.Time) bool {
-	if len(spans) == 0 {
-		return true
+// forHistory is what history may still take of the day. A sixteenth is left to
+// what is live.
+func (d *day) forHistory(now time.Time, limit int64) int64 {
+	if limit == 0 {
+		return math.MaxInt64
 	}
-	at := now.Hour()*60 + now.Minute()
-	for _, s := range spans {
-		if s.From < s.To && at >= s.From && at < s.To || s.From >= s.To && (at >= s.From || at < s.To) {
-			return true
-		}
-	}
-	return false
+	return limit - limit/16 - d.sent(now)
 }

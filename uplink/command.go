@@ -8,24 +8,24 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-
-	"edgeagg/internal/record"
-	"edgeagg/journal"
 )
 
 // commands answers what comes over the topic cmd.
 type commands struct {
-	queue chan []byte
-	seen  []string // ids, the newest last
+	queue     chan []byte
+	seen      []string // ids, the newest last
+	uploading atomic.Bool
+	busy      atomic.Bool // with resend or probe
+	refused   bool        // the subscription, and that was told
 }
 
 const (
-	maxCommand = 4 << 10
+	maxCommand = 4 << 10 // bytes
 	maxSeen    = 64
-	maxResend  = 100_000 // records of one command
 )
 
 // request is a command as it comes.
@@ -49,84 +49,111 @@ type reply struct {
 	OK     bool            `json:"ok"`
 }
 
-// listen subscribes, if any command is to be obeyed.
-func (m *commands) listen(u *Uplink, c *conn) error {
-	if m.queue == nil {
-		m.queue = make(chan []byte, 8)
-	}
+// listen subscribes, if any command is to be obeyed. A broker that refuses
+// that still takes history.
+func (m *commands) listen(ctx context.Context, u *Uplink, c *conn) error {
 	if len(u.o.Config.Commands) == 0 {
 		return nil
 	}
-	t := c.Subscribe(u.topic("cmd"), 1, func(_ mqtt.Client, msg mqtt.Message) {
-		if msg.Retained() {
-			u.log.Warn("retained command ignored")
-			return
-		}
-		select {
-		case m.queue <- slices.Clone(msg.Payload()[:min(len(msg.Payload()), maxCommand+1)]):
-		default: // more than anyone types: the sender repeats those without a reply
-			u.log.Warn("command dropped: too many at once")
-		}
-	})
+	topic := u.topic("cmd")
+	subscribed := make(chan mqtt.Token, 1)
+	go func() { // the call blocks like Publish
+		subscribed <- c.client.Subscribe(topic, 1, func(_ mqtt.Client, msg mqtt.Message) { m.came(u, msg) })
+	}()
+	t := time.NewTimer(u.ackTimeout)
+	defer t.Stop()
+	var token mqtt.Token
 	select {
-	case <-t.Done():
-		return t.Error()
+	case token = <-subscribed:
 	case <-c.lost:
 		return c.why
-	case <-time.After(ackTimeout):
-		return errors.New("the broker does not answer the subscription to cmd")
+	case <-ctx.Done():
+		return nil // serve says goodbye
+	case <-t.C:
+		return errNoAck
+	}
+	select {
+	case <-token.Done():
+	case <-c.lost:
+		return c.why
+	case <-ctx.Done():
+		return nil
+	case <-t.C:
+		return errNoAck
+	}
+	refused := false
+	if s, ok := token.(*mqtt.SubscribeToken); ok && token.Error() == nil {
+		refused = s.Result()[topic] == 0x80 // MQTT 3.1.1, section 3.9.3
+	}
+	if refused && !m.refused {
+		u.log.Warn("the broker refuses the subscription: no commands (its access list must allow it)", "topic", topic)
+	}
+	m.refused = refused
+	return nil
+}
+
+func (m *commands) came(u *Uplink, msg mqtt.Message) {
+	if msg.Retained() {
+		u.log.Warn("retained command ignored")
+		return
+	}
+	p := msg.Payload()
+	select {
+	case m.queue <- slices.Clone(p[:min(len(p), maxCommand+1)]):
+	default: // more than anyone types: the sender repeats those without a reply
+		u.log.Warn("command dropped: too many at once")
 	}
 }
 
-// answer obeys one command and says what came of it.
-func (m *commands) answer(u *Uplink, c *conn, p []byte) {
-	var q request
+// parse checks one command, and notes its id.
+func (m *commands) parse(u *Uplink, p []byte) (q request, err error) {
+	if len(p) > maxCommand {
+		return q, fmt.Errorf("not a command: longer than %d bytes", maxCommand)
+	}
 	d := json.NewDecoder(strings.NewReader(string(p)))
 	d.DisallowUnknownFields()
-	err := d.Decode(&q)
-	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("something stands behind the object")
-		}
+	if err := d.Decode(&q); err != nil {
+		return q, fmt.Errorf(`not a command, expected {"id":"7","do":"status"}: %w`, err)
 	}
-	a := reply{ID: q.ID, Do: q.Do}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return q, errors.New("not a command: something stands behind the object")
+	}
 	switch {
-	case len(p) > maxCommand:
-		err = fmt.Errorf("longer than %d bytes", maxCommand)
-	case err != nil:
-		err = fmt.Errorf("not a command: %w", err)
 	case q.ID == "":
-		err = errors.New("id is missing: without one a repeated command cannot be told")
+		return q, errors.New("id is missing: without one a repeated command cannot be told")
 	case slices.Contains(m.seen, q.ID):
-		err = fmt.Errorf("id %q was there before: not obeyed again", q.ID)
+		return q, fmt.Errorf("id %q was there before: not obeyed again", q.ID)
 	case !slices.Contains(u.o.Config.Commands, q.Do):
-		err = fmt.Errorf("%q is not in uplink.commands, which lists %s", q.Do, strings.Join(u.o.Config.Commands, ", "))
+		return q, fmt.Errorf("%q is not in uplink.commands, which lists %s", q.Do, strings.Join(u.o.Config.Commands, ", "))
+	case q.Do != "resend" && (q.First != 0 || q.Last != 0 || q.From != nil || q.To != nil):
+		return q, fmt.Errorf("%q takes no first, last, from or to", q.Do)
 	}
+	if m.seen = append(m.seen, q.ID); len(m.seen) > maxSeen {
+		m.seen = m.seen[1:]
+	}
+	return q, nil
+}
+
+// answer obeys one command and says what came of it.
+func (m *commands) answer(ctx context.Context, u *Uplink, c *conn, p []byte) {
+	q, err := m.parse(u, p)
+	a := reply{ID: q.ID, Do: q.Do}
 	if err == nil {
-		if m.seen = append(m.seen, q.ID); len(m.seen) > maxSeen {
-			m.seen = m.seen[1:]
-		}
 		switch q.Do {
 		case "status":
 			a.Status = u.o.Status(nil)
 		case "upload":
-			go u.Drain(context.Background())
-		case "resend":
-			go func() {
-				n, err := u.resend(c, &q)
-				a.Sent, a.OK = &n, err == nil
-				if err != nil {
-					a.Error = err.Error()
-				}
-				u.reply(c, &a)
-			}()
-			return
-		case "probe":
-			if u.o.Probe == nil {
-				err = errors.New("probe is not available")
-			} else {
-				a.Probe = u.o.Probe()
+			err = m.upload(ctx, u)
+		case "resend", "probe":
+			if !m.busy.CompareAndSwap(false, true) {
+				err = errors.New("another resend or probe is at work")
+				break
 			}
+			u.background.Go(func() {
+				defer m.busy.Store(false)
+				u.reply(ctx, c, &a, u.long(ctx, c, &q, &a))
+			})
+			return
 		case "restart":
 			if u.o.Restart == nil {
 				err = errors.New("restart is not available")
@@ -135,93 +162,57 @@ func (m *commands) answer(u *Uplink, c *conn, p []byte) {
 			}
 		}
 	}
+	done := u.reply(ctx, c, &a, err)
+	if q.Do != "restart" || err != nil {
+		return
+	}
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-c.lost:
+	case <-t.C:
+	}
+}
+
+// long obeys what takes a while.
+func (u *Uplink) long(ctx context.Context, c *conn, q *request, a *reply) error {
+	if q.Do == "resend" {
+		n, err := u.resend(ctx, c, q)
+		a.Sent = &n
+		return err
+	}
+	if u.o.Probe == nil {
+		return errors.New("probe is not available")
+	}
+	a.Probe = u.o.Probe()
+	return nil
+}
+
+// upload opens a window beside the schedule, within its other bounds.
+func (m *commands) upload(ctx context.Context, u *Uplink) error {
+	if !within(u.o.Config.Between, time.Now()) {
+		return errors.New("outside the hours of uplink.between")
+	}
+	if !m.uploading.CompareAndSwap(false, true) {
+		return errors.New("another upload is at work")
+	}
+	u.background.Go(func() {
+		defer m.uploading.Store(false)
+		u.Drain(ctx)
+	})
+	return nil
+}
+
+func (u *Uplink) reply(ctx context.Context, c *conn, a *reply, err error) (done <-chan struct{}) {
 	if a.OK = err == nil; err != nil {
 		a.Error = err.Error()
 	}
-	t := u.reply(c, &a)
-	if q.Do == "restart" && a.OK {
-		t.WaitTimeout(time.Second)
-	}
-}
-
-func (u *Uplink) reply(c *conn, a *reply) mqtt.Token {
 	p, err := json.Marshal(a)
 	if err != nil { // a status that is no JSON
-		p = []byte(`{"error":"the answer cannot be encoded"}`)
+		p, _ = json.Marshal(reply{ID: a.ID, Do: a.Do, Error: fmt.Sprintf("the answer cannot be encoded: %v", err)})
 	}
-	return c.Publish(u.topic("reply"), 1, false, p)
-}
-
-// resend sends records again, outside the order and without the cursor.
-func (u *Uplink) resend(c *conn, q *request) (sent uint64, err error) {
-	byTime := q.From != nil || q.To != nil
-	if byTime == (q.First != 0 || q.Last != 0) {
-		return 0, errors.New("expected first and last, or from and to")
-	}
-	first, last := q.First, min(q.Last, u.o.Journal.Synced())
-	if byTime {
-		first, last = u.o.Journal.First(), u.o.Journal.Synced()
-	} else if first == 0 || last < first {
-		return 0, fmt.Errorf("no records from %d to %d are here", q.First, q.Last)
-	}
-	r := u.o.Journal.Reader(first, nil)
-	defer r.Close()
-	b := batch{e: u.encoder()}
-	flush := func() error {
-		for len(b.ends) > 0 {
-			p, n := b.message(u.o.Config.Message, true)
-			t := c.Publish(u.o.Config.HistoryTopic, 1, false, slices.Clone(p))
-			select {
-			case <-t.Done():
-				if t.Error() != nil {
-					return t.Error()
-				}
-			case <-c.lost:
-				return c.why
-			case <-time.After(ackTimeout):
-				return errors.New("the broker acknowledges nothing")
-			}
-			sent += uint64(n)
-			b.drop(n)
-		}
-		return nil
-	}
-	for sent+uint64(len(b.ends)) < maxResend {
-		e, err := r.Next()
-		if errors.Is(err, io.EOF) || err == nil && e.Seq > last {
-			break
-		}
-		if err != nil {
-			return sent, err
-		}
-		if byTime && !inTime(&e, &b, q) {
-			continue
-		}
-		ok, err := b.add(&e)
-		if err != nil {
-			return sent, err
-		}
-		if !ok || len(b.p) >= u.o.Config.Message {
-			held := slices.Clone(e.Payload)
-			if err := flush(); err != nil {
-				return sent, err
-			}
-			if !ok {
-				e.Payload = held
-				if _, err := b.add(&e); err != nil {
-					return sent, err
-				}
-			}
-		}
-	}
-	return sent, flush()
-}
-
-func inTime(e *journal.Entry, b *batch, q *request) bool {
-	var r record.Record
-	if e.Decode(&b.d, &r) != nil {
-		return false
-	}
-	t := r.Time.At()
-	return (q.From == nil || !t.Before(*q.From)) && (q.To == nil || t.Before(*q.To))
+	m := &message{topic: u.topic("reply"), qos: 1, payload: p}
+	_ = c.say(ctx, m) // a lost connection is noticed elsewhere
+	return m.done
 }

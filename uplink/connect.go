@@ -3,17 +3,10 @@ package uplink
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,47 +17,63 @@ import (
 const (
 	connectTimeout = 20 * time.Second
 	writeTimeout   = 20 * time.Second
-	userTimeout    = 20 * time.Second // TCP_USER_TIMEOUT (RFC 5482): unacknowledged bytes end the connection
+	userTimeout    = 20 * time.Second // TCP_USER_TIMEOUT (tcp(7), RFC 5482): unacknowledged bytes end the connection
 	sendBuffer     = 32 << 10         // so that little is on its way that a live value has to wait for
 )
 
-// conn is one connection, used once.
-type conn struct {
-	mqtt.Client
-	raw    *counted
-	lost   chan struct{} // closed once it is gone
-	once   sync.Once
-	why    error
-	acked  atomic.Int64 // when the last acknowledgement came, µs since 1970
-	online bool         // availability was acknowledged: the broker answers
-}
-
-func (c *conn) end(err error) {
-	c.once.Do(func() {
-		c.why = err
-		close(c.lost)
-	})
-}
-
-// close gives everything back at once, without a goodbye.
-func (c *conn) close() {
-	c.end(errors.New("closed"))
-	if c.raw != nil {
-		c.raw.Close()
-	}
-	c.Disconnect(0)
-}
-
-// closedByPeer reports whether the broker ended the connection, rather than
-// the line or a timeout.
-func closedByPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
-// connect opens a connection and logs in.
+// connect opens a connection and logs in. Passwords and certificates are read
+// each time, so that renewed ones count.
 func (u *Uplink) connect(ctx context.Context, broker *url.URL) (*conn, error) {
+	c := newConn(u.ackTimeout)
+	o, err := u.clientOptions(broker)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := u.tlsConfig(broker)
+	if err != nil {
+		return nil, err
+	}
+	o.SetCustomOpenConnectionFn(func(to *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
+		nc, err := u.dial(ctx, c, to, tlsConfig)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-c.lost: // given up meanwhile
+			nc.Close()
+			return nil, c.why
+		default:
+			return nc, nil
+		}
+	})
+	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.end(err) })
+	c.client = mqtt.NewClient(o)
+	token := c.client.Connect()
+	t := time.NewTimer(connectTimeout + 5*time.Second)
+	defer t.Stop()
+	select {
+	case <-token.Done():
+		err = token.Error()
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-t.C:
+		err = errors.New("no answer to the login")
+	}
+	if err != nil {
+		c.end(err)
+		c.close()
+		return nil, u.explain(broker, err)
+	}
+	c.read.Store(time.Now().UnixMicro())
+	go c.pump()
+	go c.collect()
+	return c, nil
+}
+
+// clientOptions are those with which the client keeps nothing, repeats nothing
+// and ends every wait when the connection is lost: the journal is the queue.
+func (u *Uplink) clientOptions(broker *url.URL) (*mqtt.ClientOptions, error) {
 	cfg := &u.o.Config
-	c := &conn{lost: make(chan struct{})}
 	o := mqtt.NewClientOptions()
 	o.AddBroker(broker.String())
 	o.SetClientID(cfg.ClientID)
@@ -78,68 +87,36 @@ func (u *Uplink) connect(ctx context.Context, broker *url.URL) (*conn, error) {
 			o.SetPassword(password)
 		}
 	}
-	tlsConfig, err := u.tlsConfig()
-	if err != nil {
-		return nil, err
-	}
 	o.SetAutoReconnect(false)
 	o.SetConnectRetry(false)
 	o.SetCleanSession(true)
-	o.SetProtocolVersion(4)
+	o.SetProtocolVersion(4) // else a refused login costs two connections
 	o.SetStore(noStore{})
 	o.SetOrderMatters(false)
-	o.SetKeepAlive(cfg.Keepalive)
-	o.SetPingTimeout(max(cfg.Keepalive/3, time.Second))
+	// The client looks only now and then whether a ping is due. It asks a
+	// little early, so that silence of 1.5 keepalives is proof (see silence).
+	o.SetKeepAlive(max(cfg.Keepalive*4/5, time.Second))
+	o.SetPingTimeout(max(cfg.Keepalive/2, time.Second))
 	o.SetWriteTimeout(writeTimeout)
 	o.SetConnectTimeout(connectTimeout)
 	o.SetWill(u.topic("availability"), "offline", 1, true)
-	o.SetCustomOpenConnectionFn(func(to *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
-		raw, nc, err := u.dial(ctx, to, tlsConfig)
-		c.raw = raw
-		return nc, err
-	})
-	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.end(err) })
-	c.Client = mqtt.NewClient(o)
-	token := c.Connect()
-	select {
-	case <-token.Done():
-		err = token.Error()
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-time.After(connectTimeout + 5*time.Second):
-		err = errors.New("no answer to the login")
-	}
-	if err != nil {
-		c.close()
-		return nil, u.explain(broker, err)
-	}
-	c.acked.Store(time.Now().UnixMicro())
-	return c, nil
+	return o, nil
 }
 
-// explain tells a certificate that cannot be judged yet from one that is wrong.
-func (u *Uplink) explain(broker *url.URL, err error) error {
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) && invalid.Reason == x509.Expired && !u.o.Now().Set {
-		return fmt.Errorf("connect to %s: the clock is not set, so the certificate cannot be checked: %w", broker.Host, err)
-	}
-	return fmt.Errorf("connect to %s: %w", broker.Host, err)
-}
+// silence is how long nothing may come from the broker: longer, and the link
+// is half-open.
+func (u *Uplink) silence() time.Duration { return max(u.o.Config.Keepalive*3/2, 3*time.Second) }
 
 // dial opens the wire. Names are looked up each time.
-func (u *Uplink) dial(ctx context.Context, to *url.URL, tlsConfig *tls.Config) (*counted, net.Conn, error) {
+func (u *Uplink) dial(ctx context.Context, c *conn, to *url.URL, tlsConfig *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if to.Scheme == "ws" || to.Scheme == "wss" {
-		if to.Scheme == "ws" {
-			tlsConfig = nil
-		}
 		nc, err := mqtt.NewWebsocket(to.String(), tlsConfig, connectTimeout, nil, nil)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		raw := &counted{Conn: nc, day: &u.day}
-		return raw, raw, nil
+		return c.wire(nc, &u.day), nil
 	}
 	d := net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
 		return rc.Control(func(fd uintptr) {
@@ -150,87 +127,29 @@ func (u *Uplink) dial(ctx context.Context, to *url.URL, tlsConfig *tls.Config) (
 	}}
 	nc, err := d.DialContext(ctx, "tcp", to.Host)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	raw := &counted{Conn: nc, day: &u.day}
-	if to.Scheme == "mqtt" {
-		return raw, raw, nil
+	w := c.wire(nc, &u.day)
+	if tlsConfig == nil {
+		return w, nil
 	}
-	if tlsConfig.ServerName == "" {
-		tlsConfig.ServerName = to.Hostname()
-	}
-	tc := tls.Client(raw, tlsConfig)
+	tc := tls.Client(w, tlsConfig)
 	if err := tc.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, nil, err
+		nc.Close()
+		return nil, err
 	}
-	return raw, tc, nil
+	return tc, nil
 }
 
-// sessionCache outlives the connections, so that most handshakes are short.
-var sessionCache = tls.NewLRUClientSessionCache(4)
-
-// tlsConfig reads the files anew, so that renewed ones count at the next connect.
-func (u *Uplink) tlsConfig() (*tls.Config, error) {
-	cfg := &u.o.Config
-	t := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		ServerName:         cfg.ServerName,
-		ClientSessionCache: sessionCache,
-		// A board without a clock starts in 1970, before any certificate.
-		Time: func() time.Time {
-			now := time.Now()
-			if now.Before(u.o.Build) {
-				return u.o.Build
-			}
-			return now
-		},
+// explain says what was tried, tells a certificate that cannot be judged yet
+// from one that is wrong, and leaves out what differs from try to try.
+func (u *Uplink) explain(broker *url.URL, err error) error {
+	if notYet(err) && !u.o.Now().Set {
+		return fmt.Errorf("connect to %s: the clock is not set, so the certificate cannot be checked (a time server or a battery clock helps): %w", broker.Host, err)
 	}
-	if cfg.MaxBytesDay > 0 {
-		// A hello with one short key share is a fifth of the usual one.
-		t.CurvePreferences = []tls.CurveID{tls.X25519, tls.CurveP256}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Source != nil { // it names a port that is another one each time
+		err = fmt.Errorf("%s: %w", op.Op, op.Err)
 	}
-	if cfg.CA != "" {
-		pem, err := os.ReadFile(cfg.CA)
-		if err != nil {
-			return nil, fmt.Errorf("uplink.ca: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("uplink.ca: %s holds no PEM certificate", cfg.CA)
-		}
-	}
-	if cfg.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)
-		if err != nil {
-			return nil, fmt.Errorf("uplink.cert and uplink.key: %w", err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	return t, nil
-}
-
-// readSecret reads a file, or a credential of the unit when the name has no
-// slash (systemd.exec(5), LoadCredential).
-func readSecret(name string) (string, error) {
-	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && !strings.Contains(name, "/") {
-		name = filepath.Join(dir, name)
-	}
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimRight(string(b), "\r\n"), nil
-}
-
-// counted counts what goes out.
-type counted struct {
-	net.Conn
-	day *day
-}
-
-func (c *counted) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.day.add(time.Now(), int64(n))
-	return n, err
+	return fmt.Errorf("connect to %s: %w", broker.Host, err)
 }

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 )
@@ -17,7 +18,7 @@ var haUnits = map[string]struct{ unit, class string }{
 
 // discover publishes a retained configuration for each field, as Home
 // Assistant's MQTT discovery wants it.
-func (u *Uplink) discover(c *conn) {
+func (u *Uplink) discover(ctx context.Context, c *conn) {
 	if u.o.Config.HomeAssistant == "" {
 		return
 	}
@@ -62,7 +63,10 @@ func (u *Uplink) discover(c *conn) {
 			if err != nil {
 				continue // strings always can be
 			}
-			c.Publish(u.o.Config.HomeAssistant+"/sensor/"+id+"/config", 1, true, b)
+			m := &message{topic: u.o.Config.HomeAssistant + "/sensor/" + id + "/config", qos: 1, retained: true, payload: b}
+			if c.say(ctx, m) != nil {
+				return
+			}
 		}
 	}
 }

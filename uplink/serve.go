@@ -4,33 +4,40 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	mqtt "github.com/eclipse/paho.mqtt.golang"
-
-	"edgeagg/internal/record"
 )
 
-// errAsleep ends a connection between far windows.
-var errAsleep = errors.New("asleep until the next window")
+var (
+	// errAsleep ends a connection between far windows.
+	errAsleep = errors.New("asleep until the next window")
+	// errSpent ends a connection, and says why there is none.
+	errSpent = errors.New("max_bytes_day is used up")
+)
 
-// goodbye bounds what a stop waits for the broker.
-const goodbye = 1500 * time.Millisecond
+const (
+	// goodbye bounds what a stop waits for the broker.
+	goodbye = 1500 * time.Millisecond
+	// look is how often is looked at what no event tells.
+	look = time.Second
+)
 
 // serve does what concerns the present moment over one connection, until it is
 // lost or ctx ends.
 func (u *Uplink) serve(ctx context.Context, c *conn) error {
-	hello := c.Publish(u.topic("availability"), 1, true, "online")
-	if err := u.commands.listen(u, c); err != nil {
+	select {
+	case <-u.sleep: // meant for an earlier connection
+	default:
+	}
+	hello := &message{topic: u.topic("availability"), qos: 1, retained: true, payload: []byte("online")}
+	_ = c.say(ctx, hello) // what ends it ends the loop too
+	if err := u.commands.listen(ctx, u, c); err != nil {
 		return err
 	}
-	for _, s := range u.o.Sources {
-		c.Publish(u.topic("meta/"+s.Name()), 1, true, s.Meta(nil))
-	}
-	u.discover(c)
+	announced := u.announce(ctx, c, false)
+	u.publishStatus(ctx, c)
+	u.lives.publish(u, c)
 	if u.due.Swap(false) {
-		go u.Drain(ctx)
+		u.background.Go(func() { u.resume(ctx) })
 	}
-	u.publishStatus(c)
 	status := time.NewTicker(u.o.Config.Status)
 	defer status.Stop()
 	live := time.NewTicker(max(u.o.Config.Live, time.Millisecond))
@@ -38,9 +45,7 @@ func (u *Uplink) serve(ctx context.Context, c *conn) error {
 	if u.o.Config.Live == 0 {
 		live.Stop()
 	}
-	l := lives{at: make([]uint64, len(u.o.Sources))}
-	l.publish(u, c)
-	watch := time.NewTicker(time.Second)
+	watch := time.NewTicker(look)
 	defer watch.Stop()
 	for {
 		select {
@@ -50,79 +55,63 @@ func (u *Uplink) serve(ctx context.Context, c *conn) error {
 		case <-c.lost:
 			return c.why
 		case <-u.sleep:
-			if u.far() {
+			if u.far() && ctx.Err() == nil {
 				u.leave(c, "asleep")
 				return errAsleep
 			}
 		case <-status.C:
-			u.publishStatus(c)
+			u.publishStatus(ctx, c)
 		case <-live.C:
-			l.publish(u, c)
+			u.lives.publish(u, c)
 		case m := <-u.commands.queue:
-			u.commands.answer(u, c, m)
-		case <-watch.C:
-			if u.day.spent(time.Now(), u.o.Config.MaxBytesDay) > 0 {
+			u.commands.answer(ctx, u, c, m)
+		case now := <-watch.C:
+			if u.day.spent(now, u.o.Config.MaxBytesDay) > 0 {
 				u.leave(c, "asleep")
-				return errors.New("max_bytes_day is used up")
+				return errSpent
 			}
-			select {
-			case <-hello.Done():
-			default:
-				if time.Since(time.UnixMicro(c.acked.Load())) > ackTimeout {
-					return errors.New("the broker acknowledges nothing")
-				}
+			if c.quiet() > u.silence() {
+				return errSilent
 			}
+			announced = u.announce(ctx, c, announced)
 		}
 	}
+}
+
+// announce publishes what describes the sources, once a connection, and not
+// outside the hours in which history may go.
+func (u *Uplink) announce(ctx context.Context, c *conn, done bool) bool {
+	if done || !within(u.o.Config.Between, time.Now()) {
+		return done
+	}
+	for _, s := range u.o.Sources {
+		m := &message{topic: u.topic("meta/" + s.Name()), qos: 1, retained: true, payload: s.Meta(nil)}
+		if c.say(ctx, m) != nil {
+			return true
+		}
+	}
+	u.discover(ctx, c)
+	return true
 }
 
 // leave says the last word on a connection, and closes it in order, so that
 // the last will is not sent.
 func (u *Uplink) leave(c *conn, word string) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := c.Publish(u.topic("availability"), 1, true, word)
-		if t.WaitTimeout(goodbye) && t.Error() == nil {
-			c.Disconnect(100)
-		}
-	}()
-	select {
-	case <-done:
-	case <-c.lost:
-	case <-time.After(goodbye + 200*time.Millisecond):
-	}
-}
-
-func (u *Uplink) publishStatus(c *conn) {
-	c.Publish(u.topic("status"), 1, true, u.o.Status(nil))
-}
-
-// lives publishes the newest reading of each source that has a new one.
-type lives struct {
-	at  []uint64
-	p   []byte
-	out []byte
-	d   record.Decoder
-	r   record.Record
-}
-
-func (l *lives) publish(u *Uplink, c mqtt.Client) {
-	if u.o.Config.Live == 0 || !within(u.o.Config.Between, time.Now()) {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	m := &message{topic: u.topic("availability"), qos: 1, retained: true, payload: []byte(word)}
+	if c.say(ctx, m) != nil {
 		return
 	}
-	for i, s := range u.o.Sources {
-		p, n := s.Newest(l.p[:0])
-		l.p = p
-		if n == l.at[i] || len(p) == 0 {
-			continue
-		}
-		l.at[i] = n
-		if err := l.d.Decode(p, &l.r); err != nil {
-			u.log.Error("live value", "source", s.Name(), "err", err)
-			continue
-		}
-		// The client keeps the payload until it is on the wire.
-		c.Publish(u.topic("live/"+s.Name()), 0, true, record.AppendJSON(nil, &l.r))
+	select {
+	case <-m.done:
+		c.client.Disconnect(100)
+	case <-c.lost:
+	case <-ctx.Done():
 	}
+}
+
+func (u *Uplink) publishStatus(ctx context.Context, c *conn) {
+	// A lost connection is noticed elsewhere.
+	_ = c.say(ctx, &message{topic: u.topic("status"), qos: 1, retained: true, payload: u.o.Status(nil)})
 }

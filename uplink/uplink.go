@@ -58,71 +58,101 @@ type Stats struct {
 	Broker     string     `json:"broker,omitempty"` // the one connected to, or tried last
 	Error      string     `json:"error,omitempty"`  // why it is not connected
 	Since      *time.Time `json:"since,omitempty"`  // of the present state
-	Backlog    uint64     `json:"backlog"`          // synced records that are not acknowledged
+	Acked      uint64     `json:"acked"`            // the cursor
+	Backlog    uint64     `json:"backlog"`          // synced seqs that are not acknowledged
+	Oldest     *time.Time `json:"oldest,omitempty"` // of the first record of the backlog, as of the last window
 	Records    uint64     `json:"published_records"`
 	Bytes      uint64     `json:"published_bytes"` // of history payloads
-	BytesToday int64      `json:"bytes_today"`     // sent over the wire, all topics, below TLS
+	BytesToday int64      `json:"bytes_today"`     // sent over the wire, all topics, TLS included, TCP/IP not
 	Reconnects uint64     `json:"reconnects"`
 }
 
 // Uplink is one uplink.
 type Uplink struct {
-	o   Options
-	log *slog.Logger
-	day day
+	o          Options
+	log        *slog.Logger
+	began      time.Time
+	ackTimeout time.Duration
+	backoff    time.Duration // the first one
 
-	window sync.Mutex // held while a window is open
-	send   sender     // of the window
+	day      day
+	sessions sessions
+	commands commands
+	lives    lives
+	kicks    kicks
+
+	window chan struct{} // full while one is open
+	send   sender        // of the window
+	due    atomic.Bool   // the window goes on with the next connection
+
+	background sync.WaitGroup // what Run waits for
 
 	mu    sync.Mutex
-	conn  *conn // nil: not connected
-	ready chan struct{}
-	last  string // broker
-	err   error  // why there is no connection
+	conn  *conn         // nil: not connected
+	ready chan struct{} // closed while connected
+	last  string        // broker
+	err   error         // why there is no connection
+	told  map[string]string
 	since time.Time
 
-	kick  chan struct{} // connect now
+	kick  chan struct{} // a far window needs a connection
 	sleep chan struct{} // a far window has ended
 
-	due       atomic.Bool // a window found no connection
-	began     time.Time
-	records   atomic.Uint64
-	bytes     atomic.Uint64
-	connects  atomic.Uint64
-	commands  commands
-	sessions  sessions
-	clockSeen atomic.Bool
+	records  atomic.Uint64
+	bytes    atomic.Uint64
+	connects atomic.Uint64
+	oldest   atomic.Int64 // µs since 1970
 }
 
-// farWindows is from when on the link is closed between windows, if nothing
-// live goes over it.
-const farWindows = 10 * time.Minute
+const (
+	// ackTimeout without an acknowledgement, while one is due, ends the connection.
+	ackTimeout = 20 * time.Second
+	// firstBackoff and longestBackoff bound the wait between tries.
+	firstBackoff   = 500 * time.Millisecond
+	longestBackoff = 30 * time.Second
+	// steady is how long a connection has to live for the wait to begin anew.
+	steady = 10 * time.Second
+)
 
 // New checks what can be checked before a connection.
 func New(o Options) (*Uplink, error) {
-	if len(o.Config.Brokers) == 0 {
+	switch c := &o.Config; {
+	case len(c.Brokers) == 0:
 		return nil, errors.New("uplink: no broker")
+	case c.Format != "json" && c.Format != "influx" && c.Format != "thingsboard":
+		return nil, fmt.Errorf("uplink.format = %q: expected json, influx or thingsboard", c.Format)
 	}
-	u := &Uplink{o: o, log: o.Log, ready: make(chan struct{}), kick: make(chan struct{}, 1), sleep: make(chan struct{}, 1), began: time.Now(), since: time.Now()}
+	u := &Uplink{
+		o: o, log: o.Log, began: time.Now(), since: time.Now(), ackTimeout: ackTimeout, backoff: firstBackoff,
+		window: make(chan struct{}, 1), ready: make(chan struct{}), told: make(map[string]string),
+		kick: make(chan struct{}, 1), sleep: make(chan struct{}, 1),
+	}
+	u.commands.queue = make(chan []byte, 8)
 	u.send.init(u)
-	if err := u.encoder().check(); err != nil {
-		return nil, err
+	for _, b := range o.Config.Brokers {
+		if _, err := u.tlsConfig(b); err != nil {
+			// A file may come later; the journal goes on meanwhile.
+			u.log.Warn("uplink cannot connect yet", "err", err)
+			break
+		}
 	}
-	if _, err := u.tlsConfig(); err != nil {
-		// A file may come later; the journal goes on meanwhile.
-		u.log.Warn("uplink cannot connect yet", "err", err)
-	}
+	// A link that will sleep shows itself once before.
+	u.due.Store(u.far())
 	return u, nil
 }
 
-// far reports whether the link is closed between windows.
-func (u *Uplink) far() bool { return u.o.Config.Live == 0 && u.o.Config.Every > farWindows }
-
 // Stats is a snapshot.
 func (u *Uplink) Stats() Stats {
-	s := Stats{Records: u.records.Load(), Bytes: u.bytes.Load(), BytesToday: u.day.sent(time.Now()), Reconnects: u.connects.Load()}
-	if synced, acked := u.o.Journal.Synced(), u.o.Journal.Acked(); synced > acked {
-		s.Backlog = synced - acked
+	s := Stats{
+		Acked: u.o.Journal.Acked(), Records: u.records.Load(), Bytes: u.bytes.Load(),
+		BytesToday: u.day.sent(time.Now()), Reconnects: u.connects.Load(),
+	}
+	if synced := u.o.Journal.Synced(); synced > s.Acked {
+		s.Backlog = synced - s.Acked
+		if at := u.oldest.Load(); at != 0 {
+			t := time.UnixMicro(at).UTC()
+			s.Oldest = &t
+		}
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -136,53 +166,68 @@ func (u *Uplink) Stats() Stats {
 }
 
 // Run keeps a connection to the broker, and all that does not come from the
-// journal, until ctx ends; then it says `stopped`, in 2 s at most.
+// journal, until ctx ends; then it says `stopped`, in 2 s at most. What it has
+// started has ended when it returns.
 func (u *Uplink) Run(ctx context.Context) error {
-	const first, most = 500 * time.Millisecond, 30 * time.Second
-	wait := first
-	for n := 0; ctx.Err() == nil; n++ {
+	defer u.background.Wait()
+	wait, asleep := u.backoff, false
+	for n := 0; ctx.Err() == nil; {
 		if u.far() && !u.due.Load() {
 			select {
 			case <-ctx.Done():
-				return nil
+				continue
 			case <-u.kick:
 			}
 		}
 		if until := u.day.spent(time.Now(), u.o.Config.MaxBytesDay); until > 0 {
-			u.state(nil, "", errors.New("max_bytes_day is used up"))
+			u.state(nil, "", errSpent)
 			u.rest(ctx, until)
 			continue
 		}
-		broker := u.o.Config.Brokers[n%len(u.o.Config.Brokers)]
+		brokers := u.o.Config.Brokers
+		broker := brokers[n%len(brokers)]
 		c, err := u.connect(ctx, broker)
-		if err == nil {
+		if err != nil {
+			u.state(nil, broker.Host, err)
+			if n++; n%len(brokers) != 0 {
+				continue // the next one, at once
+			}
+		} else {
 			begin := time.Now()
 			u.state(c, broker.Host, nil)
 			err = u.serve(ctx, c)
 			c.close()
-			u.sessions.ended(u, time.Since(begin), err)
-			if time.Since(begin) > 10*time.Second {
-				wait = first
+			asleep = errors.Is(err, errAsleep)
+			u.state(nil, broker.Host, u.kicks.ended(u, time.Since(begin), err))
+			if time.Since(begin) > steady {
+				wait = u.backoff
 			}
-			n-- // the same one again
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		u.state(nil, broker.Host, err)
-		if errors.Is(err, errAsleep) {
-			continue
-		}
-		if (n+2)%len(u.o.Config.Brokers) != 0 && len(u.o.Config.Brokers) > 1 && c == nil {
-			continue // the next one, at once
+			if asleep {
+				continue
+			}
 		}
 		u.rest(ctx, wait/2+rand.N(wait/2))
-		wait = min(2*wait, most)
+		wait = min(2*wait, longestBackoff)
+	}
+	if asleep {
+		u.wake()
 	}
 	return nil
 }
 
-// rest waits, but not longer than ctx or until somebody needs the connection.
+// wake turns `asleep` into `stopped`, if the broker is quick.
+func (u *Uplink) wake() {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye/2)
+	defer cancel()
+	c, err := u.connect(ctx, u.o.Config.Brokers[0])
+	if err != nil {
+		return // it stays asleep for those who look
+	}
+	u.leave(c, "stopped")
+	c.close()
+}
+
+// rest waits, but not longer than ctx.
 func (u *Uplink) rest(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -192,11 +237,12 @@ func (u *Uplink) rest(ctx context.Context, d time.Duration) {
 	}
 }
 
-// state notes a connection, or why there is none, and logs the change.
+// state notes a connection, or why there is none. It logs what changes, not
+// every try.
 func (u *Uplink) state(c *conn, broker string, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	was, old := u.conn != nil, u.err
+	was := u.conn != nil
 	u.conn = c
 	if broker != "" {
 		u.last = broker
@@ -205,22 +251,25 @@ func (u *Uplink) state(c *conn, broker string, err error) {
 		u.err, u.since = nil, time.Now()
 		u.connects.Add(1)
 		close(u.ready)
+		clear(u.told)
 		u.log.Info("connected", "broker", broker)
 		return
 	}
-	select {
-	case <-u.ready:
-		u.ready = make(chan struct{})
-	default:
-	}
 	if was {
-		u.since = time.Now()
+		u.since, u.ready = time.Now(), make(chan struct{})
 	}
-	u.err = err
-	if errors.Is(err, errAsleep) {
+	switch {
+	case errors.Is(err, errAsleep):
 		u.err = nil
-	} else if err != nil && (was || old == nil || old.Error() != err.Error()) {
-		u.log.Warn("not connected", "broker", broker, "err", err)
+		u.log.Info("asleep until the next window", "broker", broker)
+	case errors.Is(err, context.Canceled):
+		u.err = nil
+	default:
+		u.err = err
+		if u.told[broker] != err.Error() {
+			u.told[broker] = err.Error()
+			u.log.Warn("not connected", "broker", broker, "err", err)
+		}
 	}
 }
 
@@ -232,21 +281,19 @@ func (u *Uplink) current() (*conn, <-chan struct{}) {
 	return u.conn, u.ready
 }
 
-// sessions notices a broker that closes again and again right after login.
-type sessions struct {
-	quick int
-	told  bool
-}
+// kicks notices a broker that closes again and again right after login.
+type kicks struct{ quick int }
 
-func (s *sessions) ended(u *Uplink, lived time.Duration, err error) {
+// ended says why a connection was lost that lived so long.
+func (k *kicks) ended(u *Uplink, lived time.Duration, err error) error {
 	if lived > 5*time.Second || !closedByPeer(err) {
-		s.quick, s.told = 0, false
-		return
+		k.quick = 0
+		return err
 	}
-	if s.quick++; s.quick >= 3 && !s.told {
-		s.told = true
-		u.log.Warn("the broker closes the connection right after login: perhaps another client uses the same client id", "client_id", u.o.Config.ClientID)
+	if k.quick++; k.quick < 3 {
+		return err
 	}
+	return fmt.Errorf("the broker closes the connection right after login: perhaps it was taken over by another client with the id %q: %w", u.o.Config.ClientID, err)
 }
 
-func (u *Uplink) topic(name string) string { return fmt.Sprintf("%s/%s", u.o.Config.Topic, name) }
+func (u *Uplink) topic(name string) string { return u.o.Config.Topic + "/" + name }

@@ -1,0 +1,60 @@
+package uplink
+
+import "time"
+
+const (
+	// slowAck is the time, beyond a bare round trip, from which on an
+	// acknowledgement says that too much is on its way: a live value waits
+	// behind it.
+	slowAck = time.Second
+	// quickAck lets messages grow.
+	quickAck = slowAck / 4
+	// mostFlying bounds the bytes that are sent and not acknowledged.
+	mostFlying = 256 << 10
+	// smallest is what messages shrink to, unless uplink.message is smaller.
+	smallest = 512
+)
+
+// throttle adapts what is in flight, and the size of messages, to the line:
+// one message more for each quick acknowledgement, half once a slow one comes.
+type throttle struct {
+	most    int // bytes of a message by config
+	ceiling int // and by what the broker takes
+	message int // now
+	limit   int // bytes in flight
+	cut     time.Time
+}
+
+func newThrottle(most int) throttle {
+	return throttle{most: most, ceiling: most, message: most, limit: most}
+}
+
+// acked notes an acknowledgement that took so long, over a line whose bare
+// round trip is rtt.
+func (t *throttle) acked(sent time.Time, took, rtt time.Duration) {
+	switch delay := took - rtt; {
+	case delay <= slowAck:
+		t.limit = min(t.limit+t.message, max(mostFlying, t.message))
+		if delay <= quickAck {
+			t.message = min(t.message*2, t.ceiling)
+		}
+	case sent.After(t.cut): // else it was under way when the limit was last cut
+		t.cut = sent.Add(took)
+		t.limit /= 2
+		if t.limit < t.message {
+			t.shrink(2)
+		}
+	}
+}
+
+// shrink makes messages smaller, and has one of them in flight.
+func (t *throttle) shrink(by int) {
+	t.message = max(min(smallest, t.most), t.message/by)
+	t.limit = t.message
+}
+
+// cap lowers what the broker is believed to take.
+func (t *throttle) cap(ceiling int) {
+	t.ceiling = max(min(smallest, t.most), min(t.ceiling, ceiling))
+	t.message = min(t.message, t.ceiling)
+}
