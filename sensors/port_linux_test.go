@@ -122,7 +122,7 @@ func TestPortRefusesDescriptorsThatCannotBeRead(t *testing.T) {
 		}
 	}
 	before := len(descriptors())
-	p, err := openPort(portConfig(pty.name), &Options{})
+	_, err := openPort(portConfig(pty.name), &Options{})
 	if err == nil {
 		t.Fatal("opened")
 	}
