@@ -139,47 +139,48 @@ type Aggregator interface {
 	SetLoggerInfo(func(msg string, arg ...any))
 }
 
-// agg is the Aggregator.
+// agg is the Aggregator. What the loop writes for each record, what each Write
+// writes, and the rest lie on cache lines of their own.
 type agg struct {
-	cfg    Config
-	valid  bool            // made by New
-	parent context.Context // New's
-	wake   chan struct{}   // one token: the loop has something to do
-	now    atomic.Pointer[epoch]
+	out     atomic.Uint64 // count and bytes handed over, packed
+	freed   atomic.Uint64 // ring position before which all is free
+	inHand  atomic.Int32  // records FctWriter has, kept while draining; those FctBatch has
+	_       [64]byte
+	pending atomic.Uint32 // events the loop has to see
+	waitNb  atomic.Int64
+	waitLen atomic.Int64
+	_       [64]byte
 
-	// Read by anyone without the lock.
-	running  atomic.Bool
-	began    atomic.Int64 // ns since 1970 of Start or Restart
-	held     atomic.Int64 // records accepted and not handed over
-	heldLen  atomic.Int64 // their bytes
-	waitNb   atomic.Int64
-	waitLen  atomic.Int64
-	events   atomic.Uint32 // what the loop has to look at
-	loopID   atomic.Int64  // the loop's goroutine; 0: none
-	count    counts
-	errs     errorLog
-	logErr   atomic.Pointer[func(msg string, err ...error)]
-	logInfo  atomic.Pointer[func(msg string, arg ...any)]
-	inSync   atomic.Bool // SyncFct runs
-	syncTick ticker
-	askTick  ticker
-	trimTick ticker
+	in atomic.Uint64 // count and bytes accepted, packed
 
-	mu       sync.Mutex
-	q        queue
-	limit    int  // records that may be held now
-	idle     bool // the loop sleeps until it is woken
-	open     bool // records are accepted
-	closed   bool
-	first    *waiter // goroutines that wait for room, oldest first
-	lastWait *waiter
-	loop     *loop // nil: none lives
-	syncs    []request
-	async    []int64 // goroutines of the running calls of AsyncFct
-	calls    *sync.WaitGroup
-	cancel   context.CancelFunc // of the context that AsyncFct and SyncFct get
-	ctx      context.Context
-	peak     int
+	mu         sync.Mutex
+	open       bool // records are accepted
+	asleep     bool // the loop waits on wake; who sets it back has to send
+	lazy       bool // it is to be woken only for a full batch
+	closed     bool
+	first      *waiter // goroutines waiting for room, oldest first
+	last       *waiter
+	run        *run // nil when no loop lives
+	buf        buffer
+	requests   []*request
+	asyncs     []int64 // goroutines of the running AsyncFct calls
+	asyncsDone chan struct{}
+	trimmer    *time.Timer
+	unhanded   uint64 // records left at the end of earlier loops
+
+	cfg     Config
+	valid   bool            // made by New
+	parent  context.Context // New's
+	now     atomic.Pointer[epoch]
+	wake    chan struct{} // has room for one
+	loop    loop
+	loopID  atomic.Int64 // the loop's goroutine
+	guarded atomic.Int32 // callbacks other than FctWriter and FctBatch that run
+
+	errs   errorLog
+	count  counts
+	logErr atomic.Pointer[func(msg string, err ...error)]
+	logInf atomic.Pointer[func(msg string, arg ...any)]
 }
 
 // New makes an Aggregator that is not yet started. It ends, and cannot be
@@ -191,22 +192,14 @@ func New(ctx context.Context, cfg Config) (Aggregator, error) {
 	if err := cfg.normalize(); err != nil {
 		return nil, err
 	}
-	a := &agg{cfg: cfg, valid: true, parent: ctx, wake: make(chan struct{}, 1), limit: cfg.BufWriter}
-	if cfg.BufBytes > 0 {
-		a.q.buf = make([]byte, cfg.BufBytes)
-	}
+	a := &agg{cfg: cfg, valid: true, parent: ctx, wake: make(chan struct{}, 1)}
+	a.buf.init(&a.cfg)
 	e := newEpoch(nil, ctx)
 	if ctx.Done() != nil {
 		e.watch(ctx, func() { _ = e.Err() })
 	}
 	a.now.Store(e)
 	return a, nil
-}
-
-// request is a call of Sync that waits.
-type request struct {
-	done  chan error
-	after uint64 // records accepted before it
 }
 
 func (a *agg) ok() bool { return a != nil && a.valid }
@@ -226,24 +219,42 @@ func (a *agg) SizeWaiting() int64 {
 }
 
 func (a *agg) NbProcessing() int64 {
-	if !a.ok() {
-		return 0
-	}
-	return a.held.Load()
+	n, _ := a.processing()
+	return int64(n)
 }
 
 func (a *agg) SizeProcessing() int64 {
-	if !a.ok() {
-		return 0
-	}
-	return a.heldLen.Load()
+	_, size := a.processing()
+	return int64(size)
 }
 
-func (a *agg) IsRunning() bool { return a.ok() && a.running.Load() }
-
-func (a *agg) Uptime() time.Duration {
-	if !a.IsRunning() {
-		return 0
+// processing reads the two packed words without a lock: a pair during which the
+// loop's word did not move is exact.
+func (a *agg) processing() (n, size uint64) {
+	if !a.ok() {
+		return 0, 0
 	}
-	return time.Duration(time.Now().UnixNano() - a.began.Load())
+	out := a.out.Load()
+	for range 8 {
+		n, size = between(a.in.Load(), out)
+		now := a.out.Load()
+		if now == out {
+			break
+		}
+		out = now
+	}
+	return n, size
+}
+
+// A packed word holds a count modulo 2^24 above a number of bytes modulo 2^40.
+const (
+	sizeBits  = 40
+	sizeMask  = 1<<sizeBits - 1
+	countMask = 1<<(64-sizeBits) - 1
+)
+
+func pack(n, size uint64) uint64 { return n<<sizeBits | size&sizeMask }
+
+func between(in, out uint64) (n, size uint64) {
+	return (in>>sizeBits - out>>sizeBits) & countMask, (in - out) & sizeMask
 }

@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// countMask is how many records a buffer may hold at all.
-const countMask = math.MaxInt32
-
 const (
 	// DefaultBufMaxSize bounds the bytes in flight when Config says nothing.
 	DefaultBufMaxSize = 256 << 20
@@ -160,7 +157,8 @@ func (c *Config) normalize() error {
 	if c.AsyncMax == 0 {
 		c.AsyncMax = 1
 	}
-	if c.FctBatch != nil && c.BatchBytes <= 0 {
+	c.BatchBytes = max(c.BatchBytes, 0)
+	if c.FctBatch != nil && c.BatchBytes == 0 {
 		c.BatchBytes = 64 << 10
 	}
 	if c.Retry.MinDelay <= 0 {

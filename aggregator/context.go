@@ -13,6 +13,7 @@ type epoch struct {
 
 	mu   sync.Mutex
 	ctx  context.Context // Start's, nil before
+	free bool            // does not end with its parents
 	done chan struct{}
 	err  error
 
@@ -66,7 +67,7 @@ func (e *epoch) watch(parent context.Context, f func()) {
 func (e *epoch) Err() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.err == nil {
+	if e.err == nil && !e.free {
 		if e.ctx != nil && e.ctx.Err() != nil {
 			e.end(e.ctx.Err())
 		} else if err := e.base.Err(); err != nil {
@@ -82,6 +83,9 @@ func (e *epoch) Done() <-chan struct{} {
 }
 
 func (e *epoch) Deadline() (t time.Time, ok bool) {
+	if e.free {
+		return t, false
+	}
 	t, ok = e.base.Deadline()
 	if ctx := e.started(); ctx != nil {
 		if t2, ok2 := ctx.Deadline(); ok2 && (!ok || t2.Before(t)) {

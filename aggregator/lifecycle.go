@@ -1,225 +1,359 @@
 package aggregator
 
 import (
+	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 )
+
+// grace is how long Shutdown, when its context has ended, lets callbacks notice.
+const grace = 100 * time.Millisecond
+
+// run is the time from Start or Restart to the end of the loop or the next
+// Restart. Its fields are guarded by agg.mu, unless they never change.
+type run struct {
+	ctx     *epoch // of the aggregator, and for AsyncFct
+	syncCtx *epoch // for SyncFct
+	lastCtx *epoch // for the last SyncFct
+	began   time.Time
+	done    chan struct{} // closed when the loop has ended
+
+	ended1, ended2 <-chan struct{} // of the parents; nil: never
+
+	stopping bool
+	patient  bool // somebody who has time drains: retry failing records
+	left     int
+	err      error // Stop's result, when done is closed
+
+	sync, async         *time.Timer
+	syncNext, asyncNext time.Time
+}
+
+// parentEnded reports it before the watcher comes round to it.
+func (r *run) parentEnded() bool {
+	if r.ended1 != nil {
+		select {
+		case <-r.ended1:
+			return true
+		default:
+		}
+	}
+	if r.ended2 != nil {
+		select {
+		case <-r.ended2:
+			return true
+		default:
+		}
+	}
+	return false
+}
+
+func (r *run) stopTimers() {
+	for _, t := range []*time.Timer{r.sync, r.async} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// request is a call of Sync, or of Restart with its context.
+type request struct {
+	after   uint64 // records accepted before
+	restart context.Context
+	done    chan error // has room for one
+}
 
 func (a *agg) Start(ctx context.Context) error {
 	if !a.ok() {
 		return ErrInvalidInstance
-	}
-	if ctx == nil {
-		ctx = context.Background()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.start(ctx)
 }
 
-// start begins a loop; the caller locks.
+// start is called with mu held.
 func (a *agg) start(ctx context.Context) error {
+	ctx, err := a.usable(ctx)
 	switch {
 	case a.closed:
 		return ErrClosedResources
-	case a.loop != nil:
+	case a.run != nil:
 		return ErrStillRunning
-	case a.parent.Err() != nil:
-		return a.parent.Err()
-	case ctx.Err() != nil:
-		return ctx.Err()
+	case err != nil:
+		return err
 	}
-	l := &loop{a: a, stop: make(chan struct{}), giveUp: make(chan struct{}), ended: make(chan struct{})}
-	a.loop, a.open = l, true
 	a.errs.clear()
-	a.running.Store(true)
 	a.begin(ctx)
-	go l.run()
-	a.info("aggregator started")
+	a.open = true
+	a.loop.prepare(&a.cfg)
+	go a.work()
 	return nil
 }
 
-// begin puts a new context over the loop; the caller locks.
+// usable gives the context to use for ctx, or the error for which none can be.
+func (a *agg) usable(ctx context.Context) (context.Context, error) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	if err := a.parent.Err(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if own, ok := ctx.(*agg); ok && own == a {
+		ctx = a.parent
+	}
+	return ctx, nil
+}
+
+// begin makes a new run the current one. It is called with mu held.
 func (a *agg) begin(ctx context.Context) {
 	e := a.now.Load()
 	if !e.adopt(ctx) {
 		e = newEpoch(ctx, a.parent)
-		a.now.Swap(e).cancel(context.Canceled)
+		a.now.Store(e)
 	}
-	a.began.Store(time.Now().UnixNano())
-	a.ctx, a.cancel = context.WithCancel(e)
-	a.calls = new(sync.WaitGroup)
-	l := a.loop
-	end := func() {
-		err := e.Err()
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.now.Load() == e && a.loop == l && err != nil {
-			a.end()
+	r := &run{ctx: e, began: time.Now(), done: make(chan struct{}), ended1: ctx.Done(), ended2: a.parent.Done()}
+	if r.ended1 == r.ended2 {
+		r.ended2 = nil
+	}
+	if r.ended1 != nil {
+		e.watch(ctx, func() { a.parentEnded(r) })
+	}
+	if r.ended2 != nil {
+		e.watch(a.parent, func() { a.parentEnded(r) })
+	}
+	if a.cfg.SyncFct != nil {
+		r.syncCtx = newEpoch(ctx, a.parent)
+		r.lastCtx = newEpoch(ctx, a.parent)
+		r.lastCtx.free = true
+		if d := a.cfg.SyncTimer; d > 0 {
+			r.syncNext = r.began.Add(d)
+			r.sync = time.AfterFunc(d, func() { a.syncTick(r) })
 		}
 	}
-	for _, parent := range []context.Context{a.parent, ctx} {
-		if parent.Done() != nil {
-			e.watch(parent, end)
-		}
+	if d := a.cfg.AsyncTimer; d > 0 && a.cfg.AsyncFct != nil {
+		r.asyncNext = r.began.Add(d)
+		r.async = time.AfterFunc(d, func() { a.asyncTick(r) })
 	}
-	a.events.Store(0)
-	if a.cfg.SyncTimer > 0 {
-		a.syncTick.start(a.cfg.SyncTimer, func() { a.raise(evSync) })
+	a.run = r
+}
+
+// next is the first multiple of d after last that is still to come.
+func next(last time.Time, d time.Duration, now time.Time) time.Time {
+	if late := now.Sub(last); late >= 0 {
+		last = last.Add(late.Truncate(d) + d)
 	}
-	if a.cfg.AsyncTimer > 0 && a.cfg.AsyncFct != nil {
-		a.askTick.start(a.cfg.AsyncTimer, a.callAsync)
-	}
-	if a.cfg.BufMax > a.cfg.BufWriter {
-		a.trimTick.start(time.Second, func() { a.raise(evTrim) })
+	return last
+}
+
+func (a *agg) parentEnded(r *run) {
+	err := r.ctx.Err()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.run == r && err != nil {
+		a.end(r, err)
 	}
 }
 
-// raise has the loop look at an event.
-func (a *agg) raise(ev uint32) {
-	a.events.Or(ev)
-	a.poke()
-}
-
-// end has the loop drain and end; the caller locks.
-func (a *agg) end() {
+// end has r's loop drain and end. It is called with mu held.
+func (a *agg) end(r *run, why error) {
+	if r.stopping {
+		return
+	}
+	r.stopping = true
 	a.open = false
-	a.refuse(ErrClosedResources)
-	if !isClosed(a.loop.stop) {
-		close(a.loop.stop)
+	a.refuse()
+	r.stopTimers()
+	if r.syncCtx != nil {
+		r.syncCtx.cancel(why)
 	}
-	a.poke()
+	a.post(evStop)
 }
 
-// inside reports whether this goroutine runs one of a's callbacks; the caller locks.
-func (a *agg) inside() bool {
-	id := goid()
-	return id == a.loopID.Load() || slices.Contains(a.async, id)
+// post has the loop see ev. It is called with mu held.
+func (a *agg) post(ev uint32) {
+	a.pending.Or(ev)
+	if a.asleep {
+		a.asleep = false
+		a.wake <- struct{}{}
+	}
+}
+
+func (a *agg) IsRunning() bool {
+	if !a.ok() {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.run != nil
+}
+
+func (a *agg) Uptime() time.Duration {
+	if !a.ok() {
+		return 0
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.run == nil {
+		return 0
+	}
+	return time.Since(a.run.began)
 }
 
 func (a *agg) Stop() error {
-	if !a.ok() {
-		return ErrInvalidInstance
-	}
-	_, err := a.finish(nil, false)
+	_, err := a.stop(nil, false)
+	return err
+}
+
+func (a *agg) Close() error {
+	_, err := a.stop(nil, true)
 	return err
 }
 
 func (a *agg) Shutdown(ctx context.Context) (left int, err error) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	return a.stop(ctx, false)
+}
+
+func (a *agg) stop(ctx context.Context, final bool) (left int, err error) {
 	if !a.ok() {
 		return 0, ErrInvalidInstance
 	}
-	return a.finish(ctx, false)
-}
-
-func (a *agg) Close() error {
-	if !a.ok() {
-		return ErrInvalidInstance
-	}
-	_, err := a.finish(nil, true)
-	return err
-}
-
-// finish stops the loop and waits for it, as long as ctx says if it is given.
-func (a *agg) finish(ctx context.Context, final bool) (left int, err error) {
+	id := goid()
 	a.mu.Lock()
+	again := a.closed
 	a.closed = a.closed || final
-	l := a.loop
-	if l == nil {
+	r := a.run
+	if r == nil {
 		if final {
-			a.now.Load().cancel(context.Canceled)
+			a.release()
 		}
 		a.mu.Unlock()
 		return 0, nil
 	}
-	if ctx != nil {
-		l.patient = true
-	}
-	a.end()
-	inside := a.inside()
+	r.patient = r.patient || ctx != nil
+	a.end(r, context.Canceled)
+	inside := a.inside(id)
 	a.mu.Unlock()
 	if inside {
-		return 0, nil // it ends once this callback returns
+		return 0, nil // the loop ends when this callback has returned
 	}
-	var given <-chan struct{}
+	var over <-chan struct{}
 	if ctx != nil {
-		given = ctx.Done()
+		over = ctx.Done()
 	}
 	select {
-	case <-l.ended:
-	case <-given:
-		a.mu.Lock()
-		if !isClosed(l.giveUp) {
-			close(l.giveUp)
-		}
-		a.mu.Unlock()
-		// What gives up at once is waited for; a callback that hangs is not.
-		t := time.NewTimer(50 * time.Millisecond)
-		defer t.Stop()
-		select {
-		case <-l.ended:
-		case <-t.C:
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			return a.q.n, ctx.Err()
-		}
-		if l.left > 0 {
-			return l.left, ctx.Err()
+	case <-r.done:
+	case <-over:
+		if left, ended := a.giveUp(r, ctx.Err()); !ended {
+			return left, leftError(left, ctx.Err())
 		}
 	}
-	if l.left > 0 {
-		return l.left, fmt.Errorf("%d %w", l.left, ErrLeft)
+	if final && again {
+		return 0, nil
 	}
-	return 0, nil
+	return r.left, r.err
+}
+
+// giveUp has the loop drop what it has not yet handed over. It reports whether
+// the loop has ended, and what was left if it has not.
+func (a *agg) giveUp(r *run, why error) (left int, ended bool) {
+	a.mu.Lock()
+	r.patient = false
+	r.err = why
+	r.ctx.cancel(context.Canceled)
+	if r.lastCtx != nil {
+		r.lastCtx.cancel(why)
+	}
+	a.post(evGiveUp)
+	a.mu.Unlock()
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-r.done:
+		return 0, true
+	case <-t.C:
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.run != r {
+		return 0, true
+	}
+	held, _ := between(a.in.Load(), a.out.Load())
+	left = int(held) + int(a.inHand.Load())
+	if a.pending.Load()&evStop != 0 && !a.cfg.batching() && a.guarded.Load() == 0 {
+		left++ // FctWriter hangs since before the end
+	}
+	return left, false
+}
+
+func (a *agg) release() {
+	a.now.Load().cancel(context.Canceled)
+	a.buf.ring = nil
 }
 
 func (a *agg) Restart(ctx context.Context) error {
 	if !a.ok() {
 		return ErrInvalidInstance
 	}
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	a.mu.Lock()
-	if a.closed {
-		a.mu.Unlock()
-		return ErrClosedResources
-	}
-	if err := errors.Join(a.parent.Err(), ctx.Err()); err != nil {
+	id := goid()
+	for {
+		a.mu.Lock()
+		use, err := a.usable(ctx)
+		r := a.run
+		switch {
+		case a.closed:
+			err = ErrClosedResources
+		case err != nil:
+		case r == nil:
+			err = a.start(use)
+		case a.inside(id):
+			if r.stopping {
+				err = ErrStillRunning // it is to end, and cannot while it waits here
+			} else {
+				a.ask(use)
+			}
+		default:
+			done := r.done
+			var req *request
+			if !r.stopping {
+				req = a.ask(use)
+				done = nil
+			}
+			a.mu.Unlock()
+			if req == nil {
+				req = &request{}
+			}
+			select {
+			case err := <-req.done:
+				if err != errEnded {
+					return err
+				}
+			case <-done:
+			case <-use.Done():
+				return use.Err()
+			}
+			continue
+		}
 		a.mu.Unlock()
 		return err
 	}
-	l := a.loop
-	if l == nil {
-		defer a.mu.Unlock()
-		return a.start(ctx)
-	}
-	if isClosed(l.stop) {
-		inside := a.inside()
-		a.mu.Unlock()
-		if inside {
-			return ErrStillRunning
-		}
-		<-l.ended
-		return a.Restart(ctx)
-	}
-	cancel, calls, inside := a.cancel, a.calls, a.inside()
-	a.begin(ctx)
-	a.mu.Unlock()
-	cancel()
-	if !inside {
-		calls.Wait()
-	}
-	return nil
+}
+
+// ask queues a request for the loop. It is called with mu held.
+func (a *agg) ask(restart context.Context) *request {
+	req := &request{after: a.buf.inN, restart: restart, done: make(chan error, 1)}
+	a.requests = append(a.requests, req)
+	a.post(evAsk)
+	return req
 }
 
 func (a *agg) Sync(ctx context.Context) error {
@@ -229,226 +363,97 @@ func (a *agg) Sync(ctx context.Context) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	done := make(chan error, 1)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	id := goid()
 	a.mu.Lock()
-	if a.loop == nil || isClosed(a.loop.stop) {
+	if a.run == nil || a.run.stopping {
 		a.mu.Unlock()
 		return ErrClosedResources
 	}
-	if goid() == a.loopID.Load() {
-		a.mu.Unlock()
-		return ErrStillRunning
-	}
-	a.syncs = append(a.syncs, request{done, a.count.accepted.Load()})
+	req := a.ask(nil)
+	inLoop := id == a.loopID.Load()
 	a.mu.Unlock()
-	a.raise(evAsk)
+	if inLoop {
+		return nil
+	}
 	select {
-	case err := <-done:
+	case err := <-req.done:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// callAsync runs AsyncFct in a goroutine of its own, if not too many run.
-func (a *agg) callAsync() {
+// asyncTick runs AsyncFct, in the goroutine of the timer.
+func (a *agg) asyncTick(r *run) {
 	a.mu.Lock()
-	if a.loop == nil || !a.open || a.cfg.AsyncMax > 0 && len(a.async) >= a.cfg.AsyncMax {
+	if a.run != r || r.stopping || r.ctx.Err() != nil {
 		a.mu.Unlock()
 		return
 	}
-	ctx, calls := a.ctx, a.calls
-	a.async = append(a.async, -1)
-	calls.Add(1)
+	now := time.Now()
+	r.asyncNext = next(r.asyncNext, a.cfg.AsyncTimer, now)
+	r.async.Reset(r.asyncNext.Sub(now))
+	if a.cfg.AsyncMax > 0 && len(a.asyncs) >= a.cfg.AsyncMax {
+		a.mu.Unlock()
+		a.count.asyncSkip.Add(1)
+		return
+	}
+	id := goid()
+	a.asyncs = append(a.asyncs, id)
 	a.mu.Unlock()
-	go func() {
-		defer calls.Done()
-		id := goid()
-		a.swapAsync(-1, id)
-		defer a.swapAsync(id, 0)
-		a.count.asyncs.Add(1)
-		if err := a.guard("AsyncFct", func() error {
-			a.cfg.AsyncFct(ctx)
-			return nil
-		}); err != nil {
-			a.fail(err)
+	a.count.asyncs.Add(1)
+	defer func() { // also after a Goexit
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		i := slices.Index(a.asyncs, id)
+		a.asyncs = slices.Delete(a.asyncs, i, i+1)
+		if len(a.asyncs) == 0 && a.asyncsDone != nil {
+			close(a.asyncsDone)
+			a.asyncsDone = nil
 		}
 	}()
+	_ = a.guard("AsyncFct", func() { a.cfg.AsyncFct(r.ctx) })
 }
 
-// swapAsync replaces one entry of the list of running calls; to 0: removes it.
-func (a *agg) swapAsync(from, to int64) {
+// awaitAsyncs waits until no AsyncFct runs.
+func (a *agg) awaitAsyncs() {
+	a.mu.Lock()
+	var done chan struct{}
+	if len(a.asyncs) > 0 {
+		done = make(chan struct{})
+		a.asyncsDone = done
+	}
+	a.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+}
+
+func (a *agg) syncTick(r *run) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	i := slices.Index(a.async, from)
-	if i < 0 {
-		return
-	}
-	if to == 0 {
-		a.async = slices.Delete(a.async, i, i+1)
-		return
-	}
-	a.async[i] = to
-}
-
-// guard calls f and turns its panic into an error.
-func (a *agg) guard(name string, f func() error) (err error) {
-	defer a.caught(name, &err)
-	return f()
-}
-
-// caught is deferred around a callback.
-func (a *agg) caught(name string, err *error) {
-	v := recover()
-	if v == nil {
-		return
-	}
-	stack := debug.Stack()
-	a.count.panics.Add(1)
-	*err = &PanicError{Callback: name, Value: v, Stack: stack}
-	if a.cfg.PanicHandler != nil {
-		func() {
-			defer func() { _ = recover() }()
-			a.cfg.PanicHandler(v, stack)
-		}()
+	if a.run == r && !r.stopping {
+		a.post(evSync)
 	}
 }
 
-// goid is the number of this goroutine. The runtime offers it only at the head
-// of a stack trace; it is asked for only where a callback might wait for itself.
+// inside reports whether the goroutine id runs one of the callbacks. It is
+// called with mu held.
+func (a *agg) inside(id int64) bool {
+	return id == a.loopID.Load() || slices.Contains(a.asyncs, id)
+}
+
+// goid is the number of this goroutine. The runtime tells it only at the head of
+// a stack trace; it is asked for only where a callback might wait for itself.
 func goid() int64 {
-	var b [64]byte
-	s := strings.TrimPrefix(string(b[:runtime.Stack(b[:], false)]), "goroutine ")
-	s, _, _ = strings.Cut(s, " ")
-	n, _ := strconv.ParseInt(s, 10, 64)
-	return n
-}
-
-// ticker calls f at each multiple of its interval since it was started; those
-// that pass while f runs are dropped.
-type ticker struct {
-	mu   sync.Mutex
-	t    *time.Timer
-	life int
-}
-
-func (k *ticker) start(every time.Duration, f func()) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.t != nil {
-		k.t.Stop()
+	var buf [64]byte
+	s := buf[len("goroutine "):runtime.Stack(buf[:], false)]
+	if i := bytes.IndexByte(s, ' '); i > 0 {
+		s = s[:i]
 	}
-	k.life++
-	life, next := k.life, time.Now().Add(every)
-	var fire func()
-	fire = func() {
-		f()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.life != life {
-			return
-		}
-		now := time.Now()
-		next = next.Add(now.Sub(next).Truncate(every) + every)
-		k.t.Reset(next.Sub(now))
-	}
-	k.t = time.AfterFunc(every, fire)
-}
-
-func (k *ticker) stop() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.life++
-	if k.t != nil {
-		k.t.Stop()
-		k.t = nil
-	}
-}
-
-// errorLog keeps the newest errors.
-type errorLog struct {
-	mu   sync.Mutex
-	list []error
-}
-
-func (e *errorLog) add(err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.list) == MaxErrors {
-		e.list = append(e.list[:0], e.list[1:]...)
-	}
-	e.list = append(e.list, err)
-}
-
-func (e *errorLog) clear() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.list = nil
-}
-
-func (a *agg) ErrorsLast() error {
-	if !a.ok() {
-		return ErrInvalidInstance
-	}
-	a.errs.mu.Lock()
-	defer a.errs.mu.Unlock()
-	if n := len(a.errs.list); n > 0 {
-		return a.errs.list[n-1]
-	}
-	return nil
-}
-
-func (a *agg) ErrorsList() []error {
-	if !a.ok() {
-		return []error{ErrInvalidInstance}
-	}
-	a.errs.mu.Lock()
-	defer a.errs.mu.Unlock()
-	return slices.Clone(a.errs.list)
-}
-
-// fail notes an error of a callback.
-func (a *agg) fail(err error) {
-	a.count.errors.Add(1)
-	a.errs.add(err)
-	if f := a.logErr.Load(); f != nil && *f != nil {
-		func() {
-			defer func() {
-				if recover() != nil {
-					a.count.panics.Add(1)
-				}
-			}()
-			(*f)("aggregator", err)
-		}()
-	}
-}
-
-func (a *agg) info(msg string, arg ...any) {
-	if f := a.logInfo.Load(); f != nil && *f != nil {
-		func() {
-			defer func() {
-				if recover() != nil {
-					a.count.panics.Add(1)
-				}
-			}()
-			(*f)(msg, arg...)
-		}()
-	}
-}
-
-func (a *agg) SetLoggerError(f func(msg string, err ...error)) {
-	if a.ok() {
-		a.logErr.Store(&f)
-	}
-}
-
-func (a *agg) SetLoggerInfo(f func(msg string, arg ...any)) {
-	if a.ok() {
-		a.logInfo.Store(&f)
-	}
-}
-
-// counts are the counters behind Metrics.
-type counts struct {
-	accepted, acceptedBytes, written, writtenBytes, dropped, full, errors, panics, syncs, asyncs atomic.Uint64
+	id, _ := strconv.ParseInt(string(s), 10, 64)
+	return id
 }

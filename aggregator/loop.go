@@ -2,446 +2,599 @@ package aggregator
 
 import (
 	"context"
-	"fmt"
+	"encoding/binary"
+	"errors"
 	"io"
 	"time"
 )
 
-// Events for the loop.
+// What the loop has to see between two records.
 const (
-	evSync uint32 = 1 << iota // SyncFct is due
-	evAsk                     // somebody asked for Sync, or for the end
-	evTrim                    // look whether the buffer can be smaller
+	evStop   uint32 = 1 << iota // drain and end
+	evGiveUp                    // drain no longer
+	evSync                      // SyncTimer's tick
+	evAsk                       // a request is queued
+	evDue                       // the batch or the retry has waited long enough
 )
 
-// maxGroup is how many records the loop takes under one lock, without batches.
-const maxGroup = 64
+// errEnded answers a Restart that found the loop on its way to the end.
+var errEnded = errors.New("loop ended")
 
-// loop is one life of the goroutine that hands records over.
+// loop is what only the goroutine that hands records over touches.
 type loop struct {
-	a       *agg
-	stop    chan struct{} // closed when it has to end
-	giveUp  chan struct{} // closed when it may not drain any longer
-	ended   chan struct{} // closed when it has ended
-	patient bool          // while draining, failing records are retried
-	left    int           // records dropped at the end
-	recs    [][]byte      // the group in hand
-	counted int           // how many of them are no longer held
-	joined  []byte
+	region
+	start, off int    // of the record in hand, and behind it, in region
+	outN, outB uint64 // handed over since New, records and bytes
+
+	batch  [][]byte // MaxBatch long
+	recs   [][]byte // the part of it that is not yet taken
+	joined []byte
+
+	err     error // of the last call
+	noted   bool  // err was a panic, and is logged already
+	calling bool
+
+	tries      int // failed attempts of the record in hand
+	retrying   bool
+	collecting bool // waits for the batch to fill
+	due        bool // has waited long enough, for either
+	timer      *time.Timer
+
+	draining  bool
+	gaveUp    bool
+	cause     error // why it gave up
+	left      int
+	lastDone  bool // SyncFct has run a last time
+	lastErr   error
+	greeted   bool
+	syncDue   bool
+	syncAfter uint64 // records to hand over before
+
+	asked     bool
+	askAfter  uint64 // records to hand over before the first request
+	answering []*request
 }
 
-func (l *loop) run() {
-	a := l.a
+// prepare makes ready for a new loop. Sums and memory stay.
+func (l *loop) prepare(cfg *Config) {
+	*l = loop{outN: l.outN, outB: l.outB, batch: l.batch, joined: l.joined}
+	if cfg.batching() && l.batch == nil {
+		l.batch = make([][]byte, MaxBatch)
+		if cfg.FctBatch == nil {
+			l.joined = make([]byte, 0, cfg.BatchBytes)
+		}
+	}
+}
+
+// work is the loop's goroutine. A callback that ends it with runtime.Goexit only
+// has it replaced.
+func (a *agg) work() {
+	ended := false
+	defer func() {
+		if !ended {
+			go a.work()
+		}
+	}()
 	a.loopID.Store(goid())
-	for {
-		l.look()
-		if l.stopping() {
-			break
-		}
-		a.mu.Lock()
-		if a.q.n == 0 && a.events.Load() == 0 {
-			a.idle = true
-			a.mu.Unlock()
-			select {
-			case <-a.wake:
-			case <-l.stop:
-			}
-			a.mu.Lock()
-			a.idle = false
-			a.mu.Unlock()
-			continue
-		}
-		a.mu.Unlock()
-		l.gather()
-		l.handOver()
+	if !a.loop.greeted {
+		a.loop.greeted = true
+		a.info("starting aggregator")
 	}
-	l.drain()
+	for a.step() {
+	}
+	ended = true
 }
 
-func (l *loop) stopping() bool { return isClosed(l.stop) }
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
+// step does one thing. It reports whether the loop goes on; if not, another one
+// may have been started already.
+func (a *agg) step() bool {
+	l := &a.loop
+	if a.pending.Load() != 0 {
+		a.see(a.pending.Swap(0))
+	}
+	switch {
+	case l.answering != nil: // Goexit in SyncFct
+		a.reply(a.errs.last())
 		return true
-	default:
+	case l.err != nil:
+		a.failed()
+		return true
+	case l.gaveUp:
+		a.finish()
 		return false
+	case l.syncDue && (l.outN >= l.syncAfter || l.retrying):
+		a.tick()
+		return true
+	case l.asked && (l.outN >= l.askAfter || l.retrying) && a.answer():
+		return true
+	case l.retrying && !l.due && (!l.draining || a.patient()):
+		a.mu.Lock()
+		a.sleep()
+		return true
 	}
+	if l.retrying {
+		l.retrying = false
+		a.count.retried.Add(1)
+	}
+	get, hand := a.next, a.hand
+	if a.cfg.batching() {
+		get, hand = a.gather, a.handBatch
+	}
+	switch get() {
+	case over:
+		a.finish()
+		return false
+	case ready:
+		hand()
+	}
+	return true
 }
 
-// look does what timers and callers ask for.
-func (l *loop) look() {
-	a := l.a
-	if a.events.Load() == 0 {
-		return
-	}
-	ev := a.events.Swap(0)
-	if ev&evTrim != 0 {
-		a.trim()
+// see notes events.
+func (a *agg) see(ev uint32) {
+	l := &a.loop
+	l.draining = l.draining || ev&evStop != 0
+	l.gaveUp = l.gaveUp || ev&evGiveUp != 0
+	l.due = l.due || ev&evDue != 0
+	if ev&evAsk != 0 {
+		l.asked, l.askAfter = true, 0
 	}
 	if ev&evSync != 0 {
-		_ = a.sync(a.context())
+		l.syncDue, l.syncAfter = true, 0
 	}
-	if ev&evAsk != 0 {
-		l.answer()
+	if l.collecting && ev&(evAsk|evSync) != 0 {
+		// What waits for company goes first.
+		l.due = true
+		a.mu.Lock()
+		l.syncAfter = a.buf.inN
+		a.mu.Unlock()
 	}
 }
 
-// answer runs SyncFct for those who asked, once all that was accepted before
-// they did has been handed over.
-func (l *loop) answer() {
-	a := l.a
+func (a *agg) patient() bool {
 	a.mu.Lock()
-	over := a.count.accepted.Load() - uint64(a.q.n)
-	var due []chan error
-	for len(a.syncs) > 0 && a.syncs[0].after <= over {
-		due = append(due, a.syncs[0].done)
-		a.syncs = a.syncs[1:]
-	}
-	rest := len(a.syncs) > 0
-	a.mu.Unlock()
-	if rest {
-		a.events.Or(evAsk)
-	}
-	if len(due) == 0 {
+	defer a.mu.Unlock()
+	return a.run.patient
+}
+
+// sleep waits for an event or a record. It is entered with mu held.
+func (a *agg) sleep() {
+	if a.pending.Load() != 0 {
+		a.mu.Unlock()
 		return
 	}
-	err := a.sync(a.context())
-	for _, done := range due {
-		done <- err
-	}
+	a.asleep = true
+	a.mu.Unlock()
+	<-a.wake
 }
 
-// gather takes the next records, at most a batch.
-func (l *loop) gather() {
-	a := l.a
-	most, bytes := maxGroup, a.cfg.BatchBytes
-	if a.cfg.FctBatch != nil || bytes > 0 {
-		most = MaxBatch
-		l.await(bytes)
+// after has evDue come in d.
+func (a *agg) after(d time.Duration) {
+	l := &a.loop
+	l.due = false
+	if l.timer != nil {
+		l.timer.Reset(d)
+		return
 	}
-	l.recs = l.recs[:0]
+	l.timer = time.AfterFunc(d, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.post(evDue)
+	})
+}
+
+// What next and gather found.
+const (
+	ready = iota // a record
+	again        // nothing; look at events first
+	over         // nothing, and there will be nothing
+)
+
+// next gets the region to hand over next, if this one is finished.
+func (a *agg) next() int {
+	l := &a.loop
+	if l.off < len(l.buf) {
+		return ready
+	}
 	a.mu.Lock()
-	size := 0
-	for r := a.q.r; len(l.recs) < min(most, a.q.n); {
-		p, next := a.q.at(r)
-		if size += len(p); bytes > 0 && size > bytes && len(l.recs) > 0 {
+	g, ok := a.take(false)
+	if !ok && a.first != nil {
+		a.admit() // such as a record that needs all of the ring
+		g, ok = a.take(false)
+	}
+	if ok {
+		a.mu.Unlock()
+		l.region, l.off = g, 0
+		return ready
+	}
+	return a.nothing()
+}
+
+// nothing waits for a record, unless there will be none. It is entered with mu
+// held, and leaves it.
+func (a *agg) nothing() int {
+	l := &a.loop
+	l.region, l.off = region{}, 0
+	if l.draining {
+		a.mu.Unlock()
+		return over
+	}
+	a.trimLater()
+	a.lazy = false
+	a.sleep()
+	return again
+}
+
+// record reads the record at l.off.
+func (l *loop) record() (p []byte, end int) {
+	if l.solo {
+		return l.buf, len(l.buf)
+	}
+	begin := l.off + header
+	end = begin + int(binary.LittleEndian.Uint32(l.buf[l.off:]))
+	return l.buf[begin:end:end], end
+}
+
+// hand hands over the records of the region until one fails or something else
+// is to be done.
+func (a *agg) hand() {
+	l := &a.loop
+	l.calling = true
+	defer a.rescue()
+	most := uint64(1)<<63 - 1
+	one := l.draining || l.tries > 0
+	if one {
+		most = 1
+	} else if l.asked && l.askAfter > l.outN {
+		most = l.askAfter - l.outN
+	}
+	f := a.cfg.FctWriter
+	for ; l.off < len(l.buf) && most > 0; most-- {
+		if a.pending.Load() != 0 {
 			break
 		}
-		l.recs = append(l.recs, p)
-		r = next
+		p, end := l.record()
+		l.start, l.off = l.off, end
+		if a.buf.ring != nil {
+			a.freed.Store(l.pos + uint64(l.start))
+		}
+		a.handed(1, len(p))
+		if one {
+			a.inHand.Store(1)
+		}
+		n, err := f(p)
+		if one {
+			a.inHand.Store(0)
+		}
+		if err != nil || n < len(p) {
+			l.failedWith(err)
+			break
+		}
+		l.tries = 0
 	}
-	a.mu.Unlock()
+	l.calling = false
 }
 
-// await lets a batch fill for BatchDelay.
-func (l *loop) await(bytes int) {
-	a := l.a
-	full := func() bool {
-		return a.heldLen.Load() >= int64(bytes) || a.held.Load() >= MaxBatch || a.waitNb.Load() > 0
+func (l *loop) failedWith(err error) {
+	if err == nil {
+		err = io.ErrShortWrite
 	}
-	if a.cfg.BatchDelay <= 0 || full() || a.held.Load() == 0 || l.stopping() {
-		return
-	}
-	t := time.NewTimer(a.cfg.BatchDelay)
-	defer t.Stop()
-	for !full() && a.events.Load() == 0 {
-		a.mu.Lock()
-		a.idle = true
-		a.mu.Unlock()
-		select {
-		case <-a.wake:
-			continue
-		case <-t.C:
-		case <-l.stop:
-		}
-		return
-	}
+	l.err, l.noted = err, false
 }
 
-// handOver hands the gathered records over, and retries what fails.
-func (l *loop) handOver() {
-	a := l.a
-	l.counted = 0
-	for done, attempt := 0, 0; done < len(l.recs); {
-		n, err := l.call(l.recs[done:], done)
-		if n > 0 {
-			done += n
-			attempt = 0
-		}
-		if err == nil {
-			if !l.batched() {
-				l.look()
-			}
-			continue
-		}
-		a.fail(err)
-		attempt++
-		if a.cfg.Retry.Max >= 0 && attempt > a.cfg.Retry.Max {
-			l.drop(l.recs[done], err)
-			done, attempt = done+1, 0
-			continue
-		}
-		if l.stopping() && !l.patient || !l.pause(a.cfg.Retry.delay(attempt)) {
-			l.release(done)
-			return
-		}
-	}
-	l.release(len(l.recs))
-}
-
-func (l *loop) batched() bool { return l.a.cfg.FctBatch != nil || l.a.cfg.BatchBytes > 0 }
-
-// release frees the memory of the first n gathered records.
-func (l *loop) release(n int) {
-	a := l.a
-	a.mu.Lock()
-	q := &a.q
-	for range n {
-		p, next := q.at(q.r)
-		q.r = next
-		q.n--
-		q.size -= len(p)
-	}
-	clear(l.recs)
-	a.admit()
-	a.mu.Unlock()
-}
-
-// pause waits before a retry, doing what timers ask for; false when it is to
-// be given up.
-func (l *loop) pause(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	stop := l.stop
-	for {
-		select {
-		case <-t.C:
-			return true
-		case <-l.giveUp:
-			return false
-		case <-stop:
-			if !l.patient {
-				return false
-			}
-			stop = nil
-		case <-l.a.wake:
-			l.syncWhileFailing()
-		}
-	}
-}
-
-// syncWhileFailing runs SyncFct if it is due, though records wait.
-func (l *loop) syncWhileFailing() {
-	a := l.a
-	if a.events.Load()&evSync != 0 {
-		a.events.And(^evSync)
-		_ = a.sync(a.context())
-	}
-}
-
-// call hands records to the function that is configured. n is how many of them
-// were taken; from is the place of the first in the group.
-func (l *loop) call(recs [][]byte, from int) (n int, err error) {
-	a := l.a
-	switch {
-	case a.cfg.FctBatch != nil:
-		l.take(from + len(recs))
-		err = a.guard("FctBatch", func() error {
-			n, err = a.cfg.FctBatch(recs)
-			return err
-		})
-		n = min(max(n, 0), len(recs))
-		if err == nil && n < len(recs) {
-			err = io.ErrShortWrite
-		}
-		if err != nil && n == len(recs) {
-			a.fail(err)
-			err = nil
-		}
-	case a.cfg.BatchBytes > 0:
-		l.joined = l.joined[:0]
-		for _, p := range recs {
-			l.joined = append(l.joined, p...)
-		}
-		l.take(from + len(recs))
-		if err = a.one(l.joined); err == nil {
-			n = len(recs)
-		}
-	default:
-		l.take(from + 1)
-		if err = a.one(recs[0]); err == nil {
-			n = 1
-		}
-	}
-	for _, p := range recs[:n] {
-		a.count.written.Add(1)
-		a.count.writtenBytes.Add(uint64(len(p)))
-	}
-	return n, err
-}
-
-// take notes that the group's records up to the n-th are in the writer's
-// hands, so that others may come in.
-func (l *loop) take(n int) {
-	if n <= l.counted {
-		return
-	}
-	a, size := l.a, 0
-	for _, p := range l.recs[l.counted:n] {
-		size += len(p)
-	}
-	a.held.Add(-int64(n - l.counted))
-	a.heldLen.Add(-int64(size))
-	l.counted = n
-	if a.waitNb.Load() > 0 {
+// handed counts records as handed over, or with negative numbers as not, and
+// lets others in where they were.
+func (a *agg) handed(n, size int) {
+	l := &a.loop
+	l.outN += uint64(n)
+	l.outB += uint64(size)
+	a.out.Store(pack(l.outN, l.outB))
+	if a.waitNb.Load() > 0 && n > 0 {
 		a.mu.Lock()
 		a.admit()
 		a.mu.Unlock()
 	}
 }
 
-// one hands one piece to FctWriter.
-func (a *agg) one(p []byte) (err error) {
-	defer a.caught("FctWriter", &err)
-	n, err := a.cfg.FctWriter(p)
-	if err == nil && n < len(p) {
-		err = io.ErrShortWrite
+// rescue ends hand and handBatch where the function they call does not return.
+func (a *agg) rescue() {
+	l := &a.loop
+	if l.calling {
+		v := recover()
+		l.calling = false
+		a.inHand.Store(0)
+		name := "FctWriter"
+		if a.cfg.FctBatch != nil {
+			name = "FctBatch"
+		}
+		l.err, l.noted = a.panicked(name, v), true
 	}
-	return err
+}
+
+// failed decides what happens after a failure.
+func (a *agg) failed() {
+	l := &a.loop
+	err := l.err
+	l.err = nil
+	a.count.failed.Add(1)
+	if !l.noted {
+		a.note("error writing data", err)
+	}
+	hurry := l.draining && !a.patient()
+	most := a.cfg.Retry.Max
+	switch {
+	case hurry && most < 0:
+		a.takeBack()
+		l.gaveUp, l.cause = true, err
+	case !hurry && (most < 0 || l.tries < most):
+		a.takeBack()
+		l.tries++
+		l.retrying = true
+		a.after(a.cfg.Retry.delay(l.tries))
+	default:
+		l.tries = 0
+		var p []byte
+		if a.cfg.batching() {
+			p, l.recs = l.recs[0], l.recs[1:]
+			a.takeBack()
+		} else {
+			l.off = l.start
+			p, l.off = l.record()
+		}
+		a.drop(p, err)
+	}
+}
+
+// takeBack counts the failed records as waiting again.
+func (a *agg) takeBack() {
+	l := &a.loop
+	if a.cfg.batching() {
+		n, size := len(l.recs), 0
+		for _, p := range l.recs {
+			size += len(p)
+		}
+		a.handed(-n, -size)
+		return
+	}
+	l.off = l.start
+	p, _ := l.record()
+	a.handed(-1, -len(p))
 }
 
 // drop gives a record up.
-func (l *loop) drop(p []byte, why error) {
-	a := l.a
+func (a *agg) drop(p []byte, err error) {
 	a.count.dropped.Add(1)
-	if a.cfg.FctFailed != nil {
-		_ = a.guard("FctFailed", func() error {
-			a.cfg.FctFailed(p, why)
-			return nil
-		})
+	if f := a.cfg.FctFailed; f != nil {
+		_ = a.guard("FctFailed", func() { f(p, err) })
 	}
-}
-
-// drain hands over what was accepted, then ends the loop.
-func (l *loop) drain() {
-	a := l.a
-	a.mu.Lock()
-	a.open = false
-	a.refuse(ErrClosedResources)
-	a.mu.Unlock()
-	for !isClosed(l.giveUp) {
-		a.mu.Lock()
-		n := a.q.n
-		a.mu.Unlock()
-		if n == 0 {
-			break
-		}
-		l.gather()
-		before := n
-		l.handOver()
-		a.mu.Lock()
-		stuck := a.q.n >= before
-		a.mu.Unlock()
-		if stuck {
-			break
-		}
-	}
-	a.mu.Lock()
-	if l.left = a.q.n; l.left > 0 {
-		for r, n := a.q.r, a.q.n; n > 0; n-- {
-			var p []byte
-			p, r = a.q.at(r)
-			l.drop(p, ErrLeft)
-		}
-	}
-	a.q = queue{buf: a.q.buf}
-	if a.cfg.BufBytes == 0 {
-		a.q.buf = nil
-	}
-	a.held.Store(0)
-	a.heldLen.Store(0)
-	a.limit = a.cfg.BufWriter
-	syncs := a.syncs
-	a.syncs = nil
-	cancel, calls := a.cancel, a.calls
-	a.mu.Unlock()
-	a.syncTick.stop()
-	a.askTick.stop()
-	a.trimTick.stop()
-	var err error
-	if a.cfg.SyncTimer > 0 || len(syncs) > 0 {
-		err = a.sync(context.Background())
-	}
-	for _, s := range syncs {
-		s.done <- err
-	}
-	cancel()
-	calls.Wait()
-	a.mu.Lock()
-	a.loop = nil
-	a.loopID.Store(0)
-	a.running.Store(false)
-	if a.closed {
-		a.q.buf = nil
-	}
-	a.mu.Unlock()
-	a.now.Load().cancel(context.Canceled)
-	close(l.ended)
-	a.info("aggregator stopped", "left", l.left)
-}
-
-// context is what callbacks get.
-func (a *agg) context() context.Context {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.ctx
 }
 
 // sync runs SyncFct.
-func (a *agg) sync(ctx context.Context) (err error) {
+func (a *agg) sync(ctx *epoch) error {
 	if a.cfg.SyncFct == nil {
 		return nil
 	}
 	a.count.syncs.Add(1)
-	a.inSync.Store(true)
-	defer a.inSync.Store(false)
-	if err = a.guard("SyncFct", func() error {
-		a.cfg.SyncFct(ctx)
-		return nil
-	}); err != nil {
-		a.fail(err)
-	}
-	return err
+	return a.guard("SyncFct", func() { a.cfg.SyncFct(ctx) })
 }
 
-// trim gives memory back after a second in which less than half of the
-// buffer's capacity was used.
-func (a *agg) trim() {
+// tick runs SyncFct for SyncTimer, and then sets that again.
+func (a *agg) tick() {
+	a.loop.syncDue = false
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.limit > a.cfg.BufWriter && a.peak < a.limit/2 {
-		a.limit = max(a.limit/2, a.cfg.BufWriter)
-		if size := len(a.q.buf) / 2; a.q.n == 0 && size >= firstRing {
-			a.q.buf = make([]byte, size)
+	r := a.run
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if !r.stopping {
+			now := time.Now()
+			r.syncNext = next(r.syncNext, a.cfg.SyncTimer, now)
+			r.sync.Reset(r.syncNext.Sub(now))
+		}
+	}()
+	_ = a.sync(r.syncCtx)
+}
+
+// answer does what requests ask for that need not wait any longer. It reports
+// whether there were any.
+func (a *agg) answer() bool {
+	l := &a.loop
+	a.mu.Lock()
+	r := a.run
+	rest, sync := a.requests[:0], false
+	l.asked = false
+	for _, req := range a.requests {
+		if req.after > l.outN && (req.restart == nil || !l.retrying) || l.retrying && req.restart == nil {
+			rest = append(rest, req)
+			if !l.asked || req.after < l.askAfter {
+				l.asked, l.askAfter = true, req.after
+			}
+			continue
+		}
+		l.answering = append(l.answering, req)
+		sync = sync || req.restart == nil || a.cfg.SyncTimer > 0
+	}
+	clear(a.requests[len(rest):])
+	a.requests = rest
+	a.mu.Unlock()
+	if l.answering == nil {
+		return false
+	}
+	var err error
+	if sync {
+		err = a.sync(r.syncCtx)
+	}
+	a.reply(err)
+	return true
+}
+
+// reply ends the requests that are being answered; err is SyncFct's.
+func (a *agg) reply(err error) {
+	l := &a.loop
+	var restart context.Context
+	for _, req := range l.answering {
+		if req.restart != nil && req.restart.Err() == nil {
+			restart = req.restart
 		}
 	}
-	a.peak = int(a.held.Load())
+	restarted := errEnded
+	if restart != nil && a.renew(restart) {
+		restarted = nil
+	}
+	for _, req := range l.answering {
+		switch {
+		case req.restart == nil:
+			req.done <- err
+		case req.restart.Err() != nil:
+			req.done <- req.restart.Err()
+		default:
+			req.done <- restarted
+		}
+	}
+	l.answering = nil
 }
 
-// PanicError is the error made of a callback's panic.
-type PanicError struct {
-	Callback string // the field of Config
-	Value    any
-	Stack    []byte
+// renew puts the loop under a new context, unless it is to end.
+func (a *agg) renew(ctx context.Context) bool {
+	a.mu.Lock()
+	r := a.run
+	if r.stopping {
+		a.mu.Unlock()
+		return false
+	}
+	r.stopTimers()
+	a.mu.Unlock()
+	a.loop.syncDue = false
+	if r.syncCtx != nil {
+		r.syncCtx.cancel(context.Canceled)
+		r.lastCtx.cancel(context.Canceled)
+	}
+	r.ctx.cancel(context.Canceled)
+	a.awaitAsyncs()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r.stopping {
+		return false
+	}
+	a.begin(ctx)
+	return true
 }
 
-func (e *PanicError) Error() string {
-	return fmt.Sprintf("panic in %s: %v\n%s", e.Callback, e.Value, e.Stack)
+// finish ends the loop.
+func (a *agg) finish() {
+	l := &a.loop
+	a.mu.Lock()
+	r := a.run
+	if l.cause == nil {
+		l.cause = r.err
+	}
+	a.mu.Unlock()
+	a.dropLeft()
+	if !l.lastDone {
+		l.lastDone = true
+		a.mu.Lock()
+		sync := a.cfg.SyncTimer > 0
+		for _, req := range a.requests {
+			sync = sync || req.restart == nil
+		}
+		a.mu.Unlock()
+		if sync {
+			l.lastErr = a.sync(r.lastCtx)
+		}
+	}
+	r.ctx.cancel(context.Canceled)
+	a.awaitAsyncs()
+	if l.greeted {
+		l.greeted = false
+		a.info("stopping aggregator")
+	}
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r.left, r.err = l.left, nil
+	if l.left > 0 {
+		r.err = leftError(l.left, l.cause)
+	}
+	for _, req := range a.requests {
+		switch {
+		case req.restart != nil:
+			req.done <- errEnded
+		case r.err != nil:
+			req.done <- r.err
+		default:
+			req.done <- l.lastErr
+		}
+	}
+	a.requests = nil
+	a.unhanded += uint64(l.left)
+	a.reset()
+	l.outN, l.outB = a.buf.inN, a.buf.inLen
+	l.region, l.recs = region{}, nil
+	clear(l.batch)
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	if a.trimmer != nil {
+		a.trimmer.Stop()
+		a.trimmer = nil
+	}
+	if r.lastCtx != nil {
+		r.lastCtx.cancel(context.Canceled)
+	}
+	a.run = nil
+	a.loopID.Store(0)
+	if a.closed {
+		a.release()
+	}
+	close(r.done)
 }
 
-// Unwrap gives the value if it was an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
+// dropLeft gives up what has not been handed over.
+func (a *agg) dropLeft() {
+	l := &a.loop
+	for {
+		var p []byte
+		switch {
+		case len(l.recs) > 0:
+			p, l.recs = l.recs[0], l.recs[1:]
+		case l.off < len(l.buf):
+			p, l.off = l.record()
+		default:
+			a.mu.Lock()
+			g, ok := a.take(true)
+			a.mu.Unlock()
+			if !ok {
+				return
+			}
+			l.region, l.off = g, 0
+			continue
+		}
+		l.left++
+		a.drop(p, leftError(1, l.cause))
+	}
 }
+
+// trimLater sees to it that a buffer that has grown shrinks. It is called with
+// mu held.
+func (a *agg) trimLater() {
+	if a.trimmer != nil || len(a.buf.free) == 0 && a.buf.limit == a.buf.min {
+		return
+	}
+	var t *time.Timer
+	t = time.AfterFunc(trimEvery, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		switch {
+		case a.trimmer != t:
+		case a.trim():
+			t.Reset(trimEvery)
+		default:
+			a.trimmer = nil
+		}
+	})
+	a.trimmer = t
+}
+
+// trimEvery is how long memory has to be unused to be given back.
+const trimEvery = time.Second

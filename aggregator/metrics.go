@@ -1,64 +1,137 @@
 package aggregator
 
 import (
-	"fmt"
-	"io"
+	"strconv"
+	"sync/atomic"
+	"time"
 )
 
-// Metrics is a snapshot of an Aggregator's counters, which only ever rise, and
-// of its gauges.
-type Metrics struct {
-	Accepted, AcceptedBytes uint64 // records that Write took
-	Written, WrittenBytes   uint64 // records that FctWriter took
-	Dropped                 uint64 // accepted records that were given up
-	Full                    uint64 // TryWrite calls that found no room
-	Errors                  uint64 // of all callbacks
-	Panics                  uint64 // of all callbacks
-	Syncs, Asyncs           uint64 // calls of SyncFct and AsyncFct
+// counts are those counters that are not on the way of each record.
+type counts struct {
+	tooLong, full, blocked          atomic.Uint64
+	failed, dropped, retried        atomic.Uint64
+	errors, panics                  atomic.Uint64
+	calls, syncs, asyncs, asyncSkip atomic.Uint64
+}
 
-	Waiting, WaitingBytes       int64
-	Processing, ProcessingBytes int64
+// Metrics is a snapshot of an Aggregator. Fields from Accepted on count since
+// New and never go back.
+type Metrics struct {
+	Running  bool
+	Uptime   time.Duration
+	Capacity int // records the buffer may hold now
+	Memory   int // bytes of the buffer's memory, used or not
+
+	Waiting, WaitingBytes       int64 // as NbWaiting, SizeWaiting
+	Processing, ProcessingBytes int64 // as NbProcessing, SizeProcessing
+
+	Accepted, AcceptedBytes uint64
+	HandedOver              uint64 // records given to FctWriter or FctBatch, each counted once
+	Dropped                 uint64 // records given up after a failure or left at the end
+	Failed                  uint64 // failed attempts
+	Retried                 uint64 // attempts after the first
+	Blocked                 uint64 // calls that had to wait for room
+	Full                    uint64 // calls that got ErrFull
+	TooLong                 uint64 // calls that got ErrTooLong
+	Errors                  uint64 // all errors, of which ErrorsList keeps the newest
+	Panics                  uint64
+	Syncs                   uint64 // runs of SyncFct
+	Asyncs                  uint64 // runs of AsyncFct
+	AsyncsSkipped           uint64 // ticks that found AsyncMax runs
 }
 
 func (a *agg) Metrics() Metrics {
 	if !a.ok() {
 		return Metrics{}
 	}
-	c := &a.count
-	return Metrics{
-		Accepted: c.accepted.Load(), AcceptedBytes: c.acceptedBytes.Load(),
-		Written: c.written.Load(), WrittenBytes: c.writtenBytes.Load(),
-		Dropped: c.dropped.Load(), Full: c.full.Load(), Errors: c.errors.Load(), Panics: c.panics.Load(),
-		Syncs: c.syncs.Load(), Asyncs: c.asyncs.Load(),
-		Waiting: a.waitNb.Load(), WaitingBytes: a.waitLen.Load(),
-		Processing: a.held.Load(), ProcessingBytes: a.heldLen.Load(),
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	held, size := between(a.in.Load(), a.out.Load())
+	m := Metrics{
+		Running:         a.run != nil,
+		Capacity:        int(a.buf.limit),
+		Memory:          a.buf.size + len(a.buf.ring),
+		Waiting:         a.waitNb.Load(),
+		WaitingBytes:    a.waitLen.Load(),
+		Processing:      int64(held),
+		ProcessingBytes: int64(size),
+		Accepted:        a.buf.inN,
+		AcceptedBytes:   a.buf.inLen,
+		HandedOver:      a.buf.inN - held - a.unhanded,
+		Dropped:         a.count.dropped.Load(),
+		Failed:          a.count.failed.Load(),
+		Retried:         a.count.retried.Load(),
+		Blocked:         a.count.blocked.Load(),
+		Full:            a.count.full.Load(),
+		TooLong:         a.count.tooLong.Load(),
+		Errors:          a.count.errors.Load(),
+		Panics:          a.count.panics.Load(),
+		Syncs:           a.count.syncs.Load(),
+		Asyncs:          a.count.asyncs.Load(),
+		AsyncsSkipped:   a.count.asyncSkip.Load(),
 	}
+	if a.run != nil {
+		m.Uptime = time.Since(a.run.began)
+	}
+	return m
 }
 
-// WritePrometheus writes m in Prometheus' text format, each name behind prefix.
-func (m Metrics) WritePrometheus(w io.Writer, prefix string) error {
-	for _, v := range []struct {
-		name, kind string
-		value      any
-	}{
-		{"accepted_records_total", "counter", m.Accepted},
-		{"accepted_bytes_total", "counter", m.AcceptedBytes},
-		{"written_records_total", "counter", m.Written},
-		{"written_bytes_total", "counter", m.WrittenBytes},
-		{"dropped_records_total", "counter", m.Dropped},
-		{"full_total", "counter", m.Full},
-		{"errors_total", "counter", m.Errors},
-		{"panics_total", "counter", m.Panics},
-		{"syncs_total", "counter", m.Syncs},
-		{"asyncs_total", "counter", m.Asyncs},
-		{"waiting_records", "gauge", m.Waiting},
-		{"waiting_bytes", "gauge", m.WaitingBytes},
-		{"processing_records", "gauge", m.Processing},
-		{"processing_bytes", "gauge", m.ProcessingBytes},
-	} {
-		if _, err := fmt.Fprintf(w, "# TYPE %s%s %s\n%s%s %v\n", prefix, v.name, v.kind, prefix, v.name, v.value); err != nil {
-			return err
-		}
+// AppendPrometheus appends the snapshot in Prometheus' text format. Each name
+// begins with prefix, such as "edgeagg_aggregator"; labels, such as
+// `stream="a"`, may be empty.
+func (m Metrics) AppendPrometheus(dst []byte, prefix, labels string) []byte {
+	running := 0.0
+	if m.Running {
+		running = 1
 	}
-	return nil
+	for _, s := range [...]struct {
+		name, kind string
+		value      float64
+	}{
+		{"running", "gauge", running},
+		{"uptime_seconds", "gauge", m.Uptime.Seconds()},
+		{"capacity_records", "gauge", float64(m.Capacity)},
+		{"memory_bytes", "gauge", float64(m.Memory)},
+		{"waiting_records", "gauge", float64(m.Waiting)},
+		{"waiting_bytes", "gauge", float64(m.WaitingBytes)},
+		{"processing_records", "gauge", float64(m.Processing)},
+		{"processing_bytes", "gauge", float64(m.ProcessingBytes)},
+		{"accepted_records_total", "counter", float64(m.Accepted)},
+		{"accepted_bytes_total", "counter", float64(m.AcceptedBytes)},
+		{"handed_over_records_total", "counter", float64(m.HandedOver)},
+		{"dropped_records_total", "counter", float64(m.Dropped)},
+		{"failed_attempts_total", "counter", float64(m.Failed)},
+		{"retried_attempts_total", "counter", float64(m.Retried)},
+		{"blocked_writes_total", "counter", float64(m.Blocked)},
+		{"full_writes_total", "counter", float64(m.Full)},
+		{"too_long_writes_total", "counter", float64(m.TooLong)},
+		{"errors_total", "counter", float64(m.Errors)},
+		{"panics_total", "counter", float64(m.Panics)},
+		{"sync_runs_total", "counter", float64(m.Syncs)},
+		{"async_runs_total", "counter", float64(m.Asyncs)},
+		{"async_skipped_total", "counter", float64(m.AsyncsSkipped)},
+	} {
+		dst = append(dst, "# TYPE "...)
+		dst = appendName(dst, prefix, s.name)
+		dst = append(dst, ' ')
+		dst = append(dst, s.kind...)
+		dst = append(dst, '\n')
+		dst = appendName(dst, prefix, s.name)
+		if labels != "" {
+			dst = append(dst, '{')
+			dst = append(dst, labels...)
+			dst = append(dst, '}')
+		}
+		dst = append(dst, ' ')
+		dst = strconv.AppendFloat(dst, s.value, 'g', -1, 64)
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+func appendName(dst []byte, prefix, name string) []byte {
+	if prefix != "" {
+		dst = append(append(dst, prefix...), '_')
+	}
+	return append(dst, name...)
 }

@@ -5,19 +5,25 @@ import (
 	"sync"
 )
 
-// waiter is a goroutine that waits for room for its record.
+// waiter is a goroutine that waits for room. The loop, or whoever ends the run,
+// takes it out of the queue, sets err and signals ready.
 type waiter struct {
-	p    []byte
-	next *waiter
-	done chan error // one token: the record was taken (nil), or will not be
-	in   bool       // it is in the list
+	p          []byte
+	err        error
+	ready      chan struct{}
+	queued     bool
+	prev, next *waiter
 }
 
-var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan error, 1)} }}
+var waiters = sync.Pool{New: func() any { return &waiter{ready: make(chan struct{}, 1)} }}
 
-func (a *agg) Write(p []byte) (int, error) { return a.write(nil, p, true) }
+func (a *agg) Write(p []byte) (int, error) {
+	return a.write(nil, p, true)
+}
 
-func (a *agg) TryWrite(p []byte) (int, error) { return a.write(nil, p, false) }
+func (a *agg) TryWrite(p []byte) (int, error) {
+	return a.write(nil, p, false)
+}
 
 func (a *agg) WriteContext(ctx context.Context, p []byte) (int, error) {
 	if ctx != nil && ctx.Err() != nil {
@@ -34,161 +40,109 @@ func (a *agg) write(ctx context.Context, p []byte, wait bool) (int, error) {
 		return 0, nil
 	}
 	if len(p) > a.cfg.MaxRecord {
+		a.count.tooLong.Add(1)
 		return 0, ErrTooLong
 	}
 	a.mu.Lock()
-	if !a.open {
+	if !a.open || a.run.parentEnded() {
 		a.mu.Unlock()
 		return 0, ErrClosedResources
 	}
-	if a.first == nil && a.room(len(p)) {
-		a.accept(p)
-		rouse := a.idle
-		a.idle = false
+	if a.first == nil && a.put(p) {
+		wake := a.asleep && (!a.lazy || a.batchFull())
+		if wake {
+			a.asleep = false
+		}
 		a.mu.Unlock()
-		if rouse {
-			a.poke()
+		if wake {
+			a.wake <- struct{}{}
 		}
 		return len(p), nil
 	}
-	if !wait {
+	if !wait || a.guarded.Load() > 0 && goid() == a.loopID.Load() {
 		a.mu.Unlock()
 		a.count.full.Add(1)
 		return 0, ErrFull
 	}
-	if a.inSync.Load() && goid() == a.loopID.Load() {
-		// SyncFct writes: only this goroutine could make room.
-		a.mu.Unlock()
-		return 0, ErrFull
-	}
+	return a.wait(ctx, p)
+}
+
+// wait queues p behind those that wait already. It is entered with mu held.
+func (a *agg) wait(ctx context.Context, p []byte) (int, error) {
 	w := waiters.Get().(*waiter)
-	w.p, w.in = p, true
-	if a.lastWait == nil {
+	w.p, w.err, w.queued = p, nil, true
+	w.prev, w.next = a.last, nil
+	if a.last == nil {
 		a.first = w
 	} else {
-		a.lastWait.next = w
+		a.last.next = w
 	}
-	a.lastWait = w
+	a.last = w
 	a.waitNb.Add(1)
 	a.waitLen.Add(int64(len(p)))
+	a.count.blocked.Add(1)
+	wake := a.asleep
+	a.asleep = false
 	a.mu.Unlock()
-	return a.await(ctx, w, len(p))
-}
-
-// await waits until the record of w was taken, or will not be.
-func (a *agg) await(ctx context.Context, w *waiter, n int) (int, error) {
-	var given <-chan struct{}
-	if ctx != nil {
-		given = ctx.Done()
+	if wake {
+		a.wake <- struct{}{}
 	}
-	var err error
-	select {
-	case err = <-w.done:
-	case <-given:
-		a.mu.Lock()
-		if w.in {
-			a.unlist(w)
+	if ctx == nil {
+		<-w.ready
+	} else {
+		select {
+		case <-w.ready:
+		case <-ctx.Done():
+			a.mu.Lock()
+			if w.queued {
+				a.unqueue(w)
+				w.err = ctx.Err()
+				w.ready <- struct{}{}
+			}
 			a.mu.Unlock()
-			err = ctx.Err()
-		} else {
-			a.mu.Unlock()
-			err = <-w.done // it was decided meanwhile
+			<-w.ready
 		}
 	}
-	w.p = nil
+	n, err := len(p), w.err
+	w.p, w.err = nil, nil
 	waiters.Put(w)
 	if err != nil {
-		return 0, err
+		n = 0
 	}
-	return n, nil
+	return n, err
 }
 
-// unlist takes w out of the list.
-func (a *agg) unlist(w *waiter) {
-	var before *waiter
-	for at := a.first; at != w; at = at.next {
-		before = at
-	}
-	if before == nil {
+// unqueue takes w out of the queue. It is called with mu held.
+func (a *agg) unqueue(w *waiter) {
+	if w.prev == nil {
 		a.first = w.next
 	} else {
-		before.next = w.next
+		w.prev.next = w.next
 	}
-	if a.lastWait == w {
-		a.lastWait = before
+	if w.next == nil {
+		a.last = w.prev
+	} else {
+		w.next.prev = w.prev
 	}
-	a.left(w)
-}
-
-// left notes that w is in the list no more.
-func (a *agg) left(w *waiter) {
-	w.in, w.next = false, nil
+	w.prev, w.next, w.queued = nil, nil, false
 	a.waitNb.Add(-1)
 	a.waitLen.Add(-int64(len(w.p)))
 }
 
-// room reports whether a record of n bytes may come in, making the ring and
-// the limit bigger where that is allowed.
-func (a *agg) room(n int) bool {
-	held := int(a.held.Load())
-	a.peak = max(a.peak, held+1)
-	if held >= a.limit {
-		if a.limit >= a.cfg.BufMax {
-			return false
-		}
-		a.limit = min(2*a.limit, a.cfg.BufMax)
-	}
-	if a.cfg.BufBytes > 0 {
-		return a.q.fits(n)
-	}
-	if most := a.cfg.BufMaxSize; most > 0 && a.heldLen.Load()+int64(n) > int64(most) && held > 0 {
-		return false
-	}
-	if !a.q.fits(n) {
-		a.q.grow(max(2*len(a.q.buf), 4*(header+n), firstRing))
-	}
-	return true
-}
-
-// firstRing is the size of the first ring that is not fixed.
-const firstRing = 256
-
-// accept takes the record; it fits.
-func (a *agg) accept(p []byte) {
-	a.q.push(p)
-	a.held.Add(1)
-	a.heldLen.Add(int64(len(p)))
-	a.count.accepted.Add(1)
-	a.count.acceptedBytes.Add(uint64(len(p)))
-}
-
-// admit takes the records of those who waited longest, while they fit.
+// admit takes in what the oldest waiters hold, as far as there is room. It is
+// called with mu held.
 func (a *agg) admit() {
-	for w := a.first; w != nil && a.room(len(w.p)); w = a.first {
-		a.accept(w.p)
-		a.first = w.next
-		if a.first == nil {
-			a.lastWait = nil
-		}
-		a.left(w)
-		w.done <- nil
+	for w := a.first; w != nil && a.put(w.p); w = a.first {
+		a.unqueue(w)
+		w.ready <- struct{}{}
 	}
 }
 
-// refuse sends those who wait away.
-func (a *agg) refuse(err error) {
+// refuse lets all waiters go empty-handed. It is called with mu held.
+func (a *agg) refuse() {
 	for w := a.first; w != nil; w = a.first {
-		a.first = w.next
-		a.left(w)
-		w.done <- err
-	}
-	a.lastWait = nil
-}
-
-// poke wakes the loop.
-func (a *agg) poke() {
-	select {
-	case a.wake <- struct{}{}:
-	default:
+		a.unqueue(w)
+		w.err = ErrClosedResources
+		w.ready <- struct{}{}
 	}
 }
