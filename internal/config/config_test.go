@@ -277,6 +277,10 @@ func TestBounds(t *testing.T) {
 			t.Errorf("expected %q, got %.200v", want, err)
 		}
 	}
+	_, _, err := Parse("t.toml", bytes.Repeat([]byte("a: b\nc = d\n"), 1000), board)
+	if told := strings.Split(err.Error(), "\n"); len(told) != maxBroken+1 || told[maxBroken] != "t.toml:38: more lines are not TOML; what follows was not read" {
+		t.Errorf("of a file that is not TOML, %d mistakes are told, the last is %s", len(told), told[len(told)-1])
+	}
 }
 
 func TestWindowsFile(t *testing.T) {

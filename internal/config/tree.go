@@ -83,6 +83,9 @@ const maxFile = 256 << 10
 // maxDepth bounds nested arrays and inline tables.
 const maxDepth = 32
 
+// maxBroken is how many lines of a file are told that are not TOML.
+const maxBroken = 20
+
 // reader builds one tree from the expressions of several files.
 type reader struct {
 	root     *node
@@ -94,6 +97,7 @@ type reader struct {
 	ends  []int    // where lines end
 	base  int      // where the parser's part of data begins
 	read  int      // up to where expressions were understood
+	torn  int      // lines that were not
 	table []string // the header above
 }
 
@@ -110,7 +114,7 @@ func (r *reader) line(offset int) int {
 // on behind it.
 func (r *reader) add(file string, data []byte) {
 	r.file, r.data, r.table = file, bytes.TrimPrefix(data, []byte("\uFEFF")), nil
-	r.base, r.read, r.ends = 0, 0, nil
+	r.base, r.read, r.torn, r.ends = 0, 0, 0, nil
 	if len(data) > maxFile {
 		r.bad(0, "longer than %s, which no configuration is", showSize(maxFile))
 		return
@@ -183,6 +187,11 @@ func (r *reader) broken(at *node, err error) *node {
 		says += " (text needs quotes: key = \"value\")"
 	}
 	r.bad(line, "%s", says)
+	if r.torn++; r.torn == maxBroken {
+		r.bad(line, "more lines are not TOML; what follows was not read")
+		r.base = len(r.data)
+		return nil
+	}
 
 	if bytes.HasPrefix(bytes.TrimLeft(text, " \t"), []byte("[")) {
 		at = nil // what follows belongs to a table that is not known
