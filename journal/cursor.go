@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 )
 
 // cursor is the file that says how far the broker has acknowledged: two slots,
@@ -18,6 +19,7 @@ type cursor struct {
 	name  string
 	f     *os.File
 	count uint64 // of saves
+	seq   atomic.Uint64
 }
 
 var cursorMagic = []byte("edgecur\x01")
@@ -43,7 +45,18 @@ func readCursor(name string) (id ID, seq, count uint64) {
 	return id, seq, count
 }
 
-// save writes the older slot and makes it durable.
+// cursorSlot is the page that the count-th save writes.
+func cursorSlot(id ID, seq, count uint64) []byte {
+	le := binary.LittleEndian
+	p := append(append(make([]byte, 0, page), cursorMagic...), id[:]...)
+	p = le.AppendUint64(p, seq)
+	p = le.AppendUint64(p, count)
+	p = le.AppendUint32(p, crc32.Checksum(p, castagnoli))
+	return p[:page]
+}
+
+// save writes the older slot and makes it durable. After an error it is still
+// the older one, so that the newer sound one is never at risk.
 func (c *cursor) save(id ID, seq uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,13 +68,7 @@ func (c *cursor) save(id ID, seq uint64) error {
 		}
 		c.f, made = f, true
 	}
-	c.count++
-	le := binary.LittleEndian
-	p := append(append(make([]byte, 0, page), cursorMagic...), id[:]...)
-	p = le.AppendUint64(p, seq)
-	p = le.AppendUint64(p, c.count)
-	p = le.AppendUint32(p, crc32.Checksum(p, castagnoli))
-	_, err := c.f.WriteAt(p[:page], int64(c.count%2)*page)
+	_, err := c.f.WriteAt(cursorSlot(id, seq, c.count+1), int64((c.count+1)%2)*page)
 	if err == nil {
 		err = fdatasync(c.f)
 	}
@@ -73,6 +80,8 @@ func (c *cursor) save(id ID, seq uint64) error {
 		c.f = nil
 		return fmt.Errorf("cursor: %w", err)
 	}
+	c.count++
+	c.seq.Store(seq)
 	return nil
 }
 
@@ -96,12 +105,16 @@ func (c *cursor) close() error {
 	return err
 }
 
-// Ack moves the cursor to seq, durably; it never moves back. It may be called
-// by another goroutine than the writer's.
+// Ack moves the cursor to seq, durably; it never moves back. After an error
+// the cursor counts as moved, but the card does not say so until a later Ack
+// succeeds; Ack with the same seq tries again. It may be called by another
+// goroutine than the writer's.
 func (j *Journal) Ack(seq uint64) error {
-	if seq <= j.acked.Load() {
+	for was := j.acked.Load(); seq > was && !j.acked.CompareAndSwap(was, seq); {
+		was = j.acked.Load()
+	}
+	if seq <= j.cursor.seq.Load() {
 		return nil
 	}
-	j.acked.Store(seq)
-	return j.cursor.save(j.id, seq)
+	return j.cursor.save(j.id, j.acked.Load())
 }

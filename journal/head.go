@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -46,10 +47,11 @@ type head struct {
 	prev    ID // the journal that this one goes on from, in the same folder; zero: none
 	boot    ID
 	machine uint64 // hash of the board's identity
+	number  uint64 // of the segment in its folder, counted from 1
 	first   uint64 // seq of the first record that it may hold
 	end     uint64 // seq of the last record before it
 	oldest  uint64 // seq of the oldest record kept when it was made
-	lost    uint64 // records known to be lost until then
+	lost    uint64 // records that gaps before first name as missing
 	base    int64  // µs, wall − mono of this boot once the clock is set; 0: it was not
 	made    record.Time
 	size    int64 // bytes of the file until it is sealed
@@ -64,6 +66,7 @@ func (h *head) append(dst []byte) []byte {
 	dst = le.AppendUint64(dst, h.salt)
 	dst = append(append(append(dst, h.journal[:]...), h.prev[:]...), h.boot[:]...)
 	dst = le.AppendUint64(dst, h.machine)
+	dst = le.AppendUint64(dst, h.number)
 	dst = le.AppendUint64(dst, h.first)
 	dst = le.AppendUint64(dst, h.end)
 	dst = le.AppendUint64(dst, h.oldest)
@@ -74,8 +77,14 @@ func (h *head) append(dst []byte) []byte {
 	dst = le.AppendUint64(dst, uint64(h.size))
 	dst = le.AppendUint32(dst, uint32(h.longest))
 	dst = append(append(dst, byte(len(h.device))), h.device...)
-	dst = append(dst, make([]byte, page-4-(len(dst)-at))...)
-	return le.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
+	dst = append(dst, make([]byte, page-(len(dst)-at))...)
+	signHead(dst[at:])
+	return dst
+}
+
+// signHead writes the checksum at the end of a head's page.
+func signHead(p []byte) {
+	binary.LittleEndian.PutUint32(p[page-4:], crc32.Checksum(p[:page-4], castagnoli))
 }
 
 func parseHead(p []byte) (head, error) {
@@ -92,18 +101,19 @@ func parseHead(p []byte) (head, error) {
 		prev:    ID(p[32:48]),
 		boot:    ID(p[48:64]),
 		machine: le.Uint64(p[64:]),
-		first:   le.Uint64(p[72:]),
-		end:     le.Uint64(p[80:]),
-		oldest:  le.Uint64(p[88:]),
-		lost:    le.Uint64(p[96:]),
-		base:    int64(le.Uint64(p[104:])),
-		made:    record.Time{Wall: int64(le.Uint64(p[112:])), Mono: int64(le.Uint64(p[120:]))},
-		size:    int64(le.Uint64(p[128:])),
-		longest: int(le.Uint32(p[136:])),
-		device:  string(p[141 : 141+int(p[140])]),
+		number:  le.Uint64(p[72:]),
+		first:   le.Uint64(p[80:]),
+		end:     le.Uint64(p[88:]),
+		oldest:  le.Uint64(p[96:]),
+		lost:    le.Uint64(p[104:]),
+		base:    int64(le.Uint64(p[112:])),
+		made:    record.Time{Wall: int64(le.Uint64(p[120:])), Mono: int64(le.Uint64(p[128:]))},
+		size:    int64(le.Uint64(p[136:])),
+		longest: int(le.Uint32(p[144:])),
+		device:  string(p[149 : 149+int(p[148])]),
 	}
 	h.made.Set = h.base != 0
-	if h.first == 0 || h.longest <= 0 || h.longest > maxPayload {
+	if h.first == 0 || h.end >= h.first || h.longest <= 0 || h.longest > maxPayload {
 		return head{}, errNoHead
 	}
 	return h, nil
@@ -111,20 +121,20 @@ func parseHead(p []byte) (head, error) {
 
 // readHead reads the first copy of a segment's head that is sound.
 func readHead(r io.ReaderAt) (head, error) {
-	p := make([]byte, page)
-	var first error
+	var worst error
 	for at := int64(0); at < headBytes; at += page {
+		p := make([]byte, page)
 		if _, err := r.ReadAt(p, at); err != nil && !errors.Is(err, io.EOF) {
-			return head{}, err
+			worst = err
+			continue
 		}
 		h, err := parseHead(p)
 		if err == nil || errors.Is(err, errVersion) {
 			return h, err
 		}
-		first = err
-		clear(p)
+		worst = cmp.Or(worst, err)
 	}
-	return head{}, first
+	return head{}, worst
 }
 
 // headOf reads the head of a segment file, and the file's length.

@@ -48,6 +48,9 @@ type Options struct {
 // without a trace, so that none of their numbers comes again.
 const jump = 1_000_000
 
+// ownRecord is more than any record of the journal's own takes.
+const ownRecord = 512
+
 // maxPending bounds the copies of records that are kept until they are
 // synced; reaching it syncs early.
 const maxPending = 1 << 20
@@ -61,25 +64,31 @@ type Journal struct {
 	machine uint64
 
 	// the writer's own
-	f       *os.File // the open segment; nil: the next write makes one
-	h       head     // of the open segment
-	salted  uint32
-	off     int64  // where the next frame goes
-	next    uint64 // seq of the next record
-	last    uint64 // seq of the last record; next − 1 but after a jump
-	waiting uint64 // seq of the first record in pending
-	pending []byte // payloads not yet synced, packed
-	notes   []byte // records of the journal's own that go before the next, packed
-	buf     []byte
-	batch   [][]byte
-	cursor  *cursor
+	f        *os.File // the open segment; nil: the next write makes one
+	h        head     // of the open segment
+	salted   uint32
+	off      int64  // where the next frame goes
+	next     uint64 // seq of the next record
+	last     uint64 // seq of the last record; next − 1 but after a jump
+	pending  []byte // records not yet synced, packed
+	before   uint64 // seq of the last record before those in pending
+	lostHere uint64 // what gaps in pending name as missing
+	notes    []byte // records of the journal's own, to be numbered when the next segment is made, packed
+	stopped  bool   // the last record is the event stop
+	rescue   *head  // pending is what this segment holds and cannot be made safe there; nil: none
+	buf      []byte
+	batch    [][]byte
+	decoder  record.Decoder
+	cursor   *cursor
 
-	unsealed      string // the segment that an earlier process left open; "": none
+	made          uint64 // number of the newest segment
+	unsealed      string // the segment that was left for the next one, and longer than it need be; "": none
 	unsealedBytes int64
 
 	base  int64     // as in head, of this boot
 	drift int64     // µs, wall − mono as they stood before the clock was set
 	unset [2]uint64 // first and last record of this boot from before that; 0: none
+	gone  uint64    // seq up to which evictions have been told
 	plain bool      // retention without a backlog has begun and been told
 
 	synced  atomic.Uint64
@@ -113,13 +122,12 @@ func Open(o Options) (*Journal, error) {
 		return nil, fmt.Errorf("journal: records of up to %d bytes do not fit segments of %d bytes", o.MaxRecord, o.SegmentBytes)
 	}
 	o.Device = o.Device[:min(len(o.Device), maxDevice)]
-	dir, err := lock(o.Dir)
+	dir, mark, err := lock(o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{o: o, dir: dir, bases: make(map[ID]int64)}
-	if err := j.recover(); err != nil {
-		j.cursor.close()
+	j := &Journal{o: o, dir: dir, bases: make(map[ID]int64), cursor: &cursor{name: filepath.Join(o.Dir, cursorName)}}
+	if err := j.recover(mark); err != nil {
 		dir.Close()
 		return nil, err
 	}
@@ -178,40 +186,28 @@ func (j *Journal) Write(recs [][]byte) (n int, err error) {
 	if err := j.begin(); err != nil {
 		return 0, err
 	}
-	return j.put(recs)
+	return j.put(j.fit(recs))
 }
 
-// begin makes the journal ready for records: the clock's state is noted, a
-// segment is open, and the journal's own records are written.
+// begin opens a segment if none is open, and notes that the clock was set.
 func (j *Journal) begin() error {
-	j.checkClock()
-	if j.f == nil {
-		if err := j.roll(); err != nil {
-			return err
-		}
+	if j.clockWasSet() || j.f == nil {
+		return j.roll()
 	}
-	if len(j.notes) == 0 {
-		return nil
-	}
-	j.batch = unpack(j.batch[:0], j.notes)
-	n, err := j.put(j.batch)
-	for range n {
-		_, j.notes = cut(j.notes)
-	}
-	return err
+	return nil
 }
 
 // put writes recs, with one write a segment or 64 KiB.
 func (j *Journal) put(recs [][]byte) (n int, err error) {
 	for n < len(recs) {
-		if len(j.pending) > 0 && len(j.pending)+len(recs[n]) > maxPending {
+		if len(j.pending) > 0 && len(j.pending)+packed+len(recs[n]) > maxPending {
 			if err := j.flush(); err != nil {
 				return n, err
 			}
 		}
 		if j.off > headBytes && len(j.pending) == 0 {
 			// A page that holds synced records is never written again.
-			j.off = (j.off + page - 1) / page * page
+			j.off = whole(j.off)
 		}
 		k := j.encode(recs[n:])
 		if k == 0 {
@@ -221,26 +217,32 @@ func (j *Journal) put(recs [][]byte) (n int, err error) {
 			continue
 		}
 		if _, err := j.f.WriteAt(j.buf, j.off); err != nil {
-			j.abandon()
+			j.leave()
 			return n, err
 		}
-		j.took(recs[n : n+k])
+		for _, p := range recs[n : n+k] {
+			j.number(p)
+		}
 		n += k
+		j.off += int64(len(j.buf))
+		j.coming.Store(j.next)
+		j.written.Add(int64(len(j.buf)))
+		j.records.Add(uint64(k))
 	}
 	return n, nil
 }
 
 // encode makes frames of as many of recs as one write may carry, and counts
-// them; none when the segment is full.
+// them; none when the segment is full. The last page stays free, so that a
+// sealed segment is always shorter than one that is not.
 func (j *Journal) encode(recs [][]byte) (n int) {
 	j.buf = j.buf[:0]
 	size := len(j.pending)
 	for _, p := range recs {
-		p = j.fit(p)
-		if j.off+int64(len(j.buf)+frameBytes(len(p))) > j.h.size {
+		if j.off+int64(len(j.buf)+frameBytes(len(p))) > j.h.size-page {
 			break
 		}
-		if size += len(p) + 4; n > 0 && (len(j.buf) >= chunk || size > maxPending) {
+		if size += packed + len(p); n > 0 && (len(j.buf) >= chunk || size > maxPending) {
 			break
 		}
 		j.buf = appendFrame(j.buf, j.salted, j.next+uint64(n), p)
@@ -249,48 +251,63 @@ func (j *Journal) encode(recs [][]byte) (n int) {
 	return n
 }
 
-// took notes the records of one write.
-func (j *Journal) took(recs [][]byte) {
+// number gives p the next seq and keeps it until it is synced.
+func (j *Journal) number(p []byte) {
 	if len(j.pending) == 0 {
-		j.waiting = j.next
+		j.before = j.last
 	}
-	for _, p := range recs {
-		p = j.fit(p)
-		j.pending = pack(j.pending, p)
-		j.count(p)
-	}
+	j.pending = pack(j.pending, j.next, p)
+	j.look(p)
 	if j.base == 0 {
 		if j.unset[0] == 0 {
 			j.unset[0] = j.next
 		}
-		j.unset[1] = j.next + uint64(len(recs)) - 1
+		j.unset[1] = j.next
 	}
-	j.off += int64(len(j.buf))
-	j.next += uint64(len(recs))
-	j.last = j.next - 1
-	j.coming.Store(j.next)
-	j.written.Add(int64(len(j.buf)))
-	j.records.Add(uint64(len(recs)))
+	j.last = j.next
+	j.next++
 }
 
-// fit is p, or the gap that stands for it when no segment can hold it.
-func (j *Journal) fit(p []byte) []byte {
-	if len(p) > 0 && len(p) <= j.h.longest {
-		return p
+// fit is recs, with a gap in the place of each that no segment can hold.
+func (j *Journal) fit(recs [][]byte) [][]byte {
+	copied := false
+	for i, p := range recs {
+		if len(p) > 0 && len(p) <= j.h.longest && beginsRecord(p[0]) {
+			continue
+		}
+		if !copied {
+			j.batch, copied = append(j.batch[:0], recs...), true
+			recs = j.batch
+		}
+		recs[i] = record.Append(nil, &record.Record{Kind: record.Gap, Time: j.o.Now(), Count: 1, Reason: record.Error})
 	}
-	return record.Append(nil, &record.Record{Kind: record.Gap, Time: j.o.Now(), Count: 1, Reason: record.Error})
+	return recs
 }
 
-// count adds what a gap names as missing.
-func (j *Journal) count(p []byte) {
-	if record.Kind(p[0]&3) != record.Gap {
+// look counts what a gap names as missing, and notices a stop.
+func (j *Journal) look(p []byte) {
+	j.stopped = false
+	if record.Kind(p[0]&3) == record.Reading {
 		return
 	}
-	var d record.Decoder
 	var r record.Record
-	if d.Decode(p, &r) == nil && r.Count > 0 {
-		j.lost.Add(uint64(r.Count))
+	if j.decoder.Decode(p, &r) != nil {
+		return
 	}
+	j.stopped = isStop(&r)
+	n := lostBy(&r)
+	j.lost.Add(n)
+	j.lostHere += n
+}
+
+func isStop(r *record.Record) bool { return r.Kind == record.Event && r.Event == record.Stop }
+
+// lostBy is how many records r names as missing, where that is known.
+func lostBy(r *record.Record) uint64 {
+	if r.Kind != record.Gap {
+		return 0
+	}
+	return uint64(max(r.Count, 0))
 }
 
 // Sync makes what was written safe with one fdatasync; it does nothing when
@@ -298,10 +315,8 @@ func (j *Journal) count(p []byte) {
 // success: the same records are written again, into a new segment, by the next
 // Write or Sync.
 func (j *Journal) Sync() error {
-	if len(j.notes) > 0 || j.f == nil && len(j.pending) > 0 {
-		if err := j.begin(); err != nil {
-			return err
-		}
+	if j.f == nil && len(j.notes)+len(j.pending) > 0 {
+		return j.begin()
 	}
 	return j.flush()
 }
@@ -310,8 +325,12 @@ func (j *Journal) flush() error {
 	if len(j.pending) == 0 {
 		return nil
 	}
-	if err := fdatasync(j.f); err != nil {
-		j.abandon()
+	err := fdatasync(j.f)
+	if err == nil {
+		err = linked(j.f)
+	}
+	if err != nil {
+		j.leave()
 		return err
 	}
 	j.settle()
@@ -320,7 +339,7 @@ func (j *Journal) flush() error {
 
 // settle notes that all that was written is safe.
 func (j *Journal) settle() {
-	j.pending = j.pending[:0]
+	j.pending, j.lostHere = j.pending[:0], 0
 	j.mu.Lock()
 	j.segs[len(j.segs)-1].bytes = j.off
 	j.mu.Unlock()
@@ -330,80 +349,150 @@ func (j *Journal) settle() {
 	}
 }
 
-// abandon leaves the open segment as it is: whatever the kernel did not
-// confirm is written again elsewhere, and read from there.
-func (j *Journal) abandon() {
+// leave closes the open segment as it is. What the card did not confirm is
+// written again into the next one, and read from there.
+func (j *Journal) leave() {
+	j.mu.Lock()
+	s := j.segs[len(j.segs)-1]
+	j.mu.Unlock()
+	j.unsealed, j.unsealedBytes = s.name, s.bytes
 	j.f.Close()
 	j.f = nil
 }
 
-// roll makes the next segment the open one, durably, then gives back what
-// the one before did not use.
+// roll makes the next segment the open one, durably, with the journal's own
+// records and what is pending in it, then gives back what the one before did
+// not use and what the budget asks for.
 func (j *Journal) roll() error {
 	if j.f != nil {
 		if err := j.flush(); err != nil {
 			return err
 		}
+		j.leave()
 	}
-	j.makeRoom()
-	h := head{
-		journal: j.id, prev: j.prev, boot: j.o.Boot, machine: j.machine,
-		first: j.next, end: j.last, lost: j.lost.Load(), base: j.base,
-		made: j.o.Now(), size: j.o.SegmentBytes, longest: j.o.MaxRecord, device: j.o.Device,
+	if j.rescue != nil {
+		if err := j.make(*j.rescue); err != nil {
+			return err
+		}
+		j.rescue = nil
+		j.leave()
 	}
-	if len(j.pending) > 0 {
-		h.first, h.end = j.waiting, j.synced.Load()
-	}
-	h.oldest = h.first
-	if first := j.First(); first != 0 {
-		h.oldest = first
-	}
-	f, name, err := j.create(&h)
-	for err != nil && errors.Is(err, unix.ENOSPC) && j.evict() {
-		f, name, err = j.create(&h)
+	surplus := j.surplus()
+	j.farewell(surplus)
+	err := j.make(j.head(surplus))
+	for errors.Is(err, unix.ENOSPC) {
+		if surplus == 0 && j.segments() > 1 {
+			surplus = 1
+			j.farewell(surplus)
+		}
+		if surplus == 0 {
+			break
+		}
+		if err := j.evict(surplus); err != nil {
+			return err
+		}
+		surplus = 0
+		err = j.make(j.head(surplus))
 	}
 	if err != nil {
 		return err
 	}
-	if j.f != nil {
-		if err := j.seal(); err != nil {
-			j.o.Log.Warn("segment not cut to its length", "err", err)
-		}
-		j.f.Close()
-	}
-	if j.unsealed != "" {
-		if err := os.Truncate(j.unsealed, j.unsealedBytes); err != nil {
-			j.o.Log.Warn("segment not cut to its length", "err", err)
-		}
-		j.unsealed = ""
-	}
-	j.f, j.h, j.salted, j.off = f, h, saltSum(h.salt), headBytes+int64(len(j.buf))
-	j.written.Add(j.off)
-	j.mu.Lock()
-	j.segs = append(j.segs, segment{head: h, name: name, bytes: headBytes})
-	if h.base != 0 {
-		j.bases[h.boot] = h.base
-	}
-	j.mu.Unlock()
-	if len(j.pending) > 0 {
-		return j.flush()
+	if err := j.evict(surplus); err != nil {
+		j.o.Log.Error("old segments not removed", "err", err)
 	}
 	return nil
 }
 
-// create makes a segment that holds its head and whatever is pending. It
-// appears under its name only once its head is on the card.
+// head is that of the next segment, before which the oldest ones named by
+// surplus go.
+func (j *Journal) head(surplus int) head {
+	for len(j.notes) > 0 {
+		var p []byte
+		_, p, j.notes = cut(j.notes)
+		j.number(p)
+		j.records.Add(1)
+	}
+	j.coming.Store(j.next)
+	h := head{
+		journal: j.id, prev: j.prev, boot: j.o.Boot, machine: j.machine,
+		first: j.next, end: j.last, lost: j.lost.Load() - j.lostHere, base: j.base,
+		made: j.o.Now(), longest: max(j.o.MaxRecord, ownRecord), device: j.o.Device,
+	}
+	if len(j.pending) > 0 {
+		h.first, _, _ = cut(j.pending)
+		h.end = j.before
+	}
+	h.oldest = h.first
+	j.mu.Lock()
+	if len(j.segs) > surplus {
+		h.oldest = min(h.oldest, j.segs[surplus].first)
+	}
+	j.mu.Unlock()
+	return h
+}
+
+// make makes a segment with head h the open one. The one before, if nothing
+// is read from it any more, goes; else it is cut to what it holds.
+func (j *Journal) make(h head) error {
+	f, name, err := j.create(&h)
+	if err != nil {
+		return err
+	}
+	j.f, j.h, j.salted, j.off = f, h, saltSum(h.salt), headBytes+int64(len(j.buf))
+	j.written.Add(j.off)
+	setMark(j.o.Dir, h.first)
+	j.mu.Lock()
+	if h.base != 0 {
+		j.bases[h.boot] = h.base
+	}
+	void := false // nothing is read from the one before any more
+	if n := len(j.segs); n > 0 && j.segs[n-1].name == j.unsealed {
+		void = j.unsealedBytes <= headBytes && h.first <= j.segs[n-1].first
+		if void {
+			j.segs = j.segs[: n-1 : n-1]
+		}
+	}
+	j.segs = append(j.segs, segment{head: h, name: name, bytes: headBytes})
+	j.mu.Unlock()
+	if len(j.pending) > 0 {
+		j.settle()
+	}
+	switch {
+	case void:
+		err = os.Remove(j.unsealed)
+	case j.unsealed != "":
+		err = shorten(j.unsealed, j.unsealedBytes)
+	}
+	j.unsealed = ""
+	if err != nil {
+		j.o.Log.Warn("segment left longer than it need be", "err", err)
+	}
+	return nil
+}
+
+func (j *Journal) segments() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.segs)
+}
+
+// create makes a segment that holds its head and whatever is pending, and
+// completes h. It appears under its name only once all that is on the card.
 func (j *Journal) create(h *head) (*os.File, string, error) {
 	var salt [8]byte
 	rand.Read(salt[:])
 	h.salt = binary.LittleEndian.Uint64(salt[:])
-	salted, seq := saltSum(h.salt), h.first
+	j.made++ // also of one that fails: it may be found under its name all the same
+	h.number = j.made
+	salted := saltSum(h.salt)
 	j.buf = j.buf[:0]
-	for rest := j.pending; len(rest) > 0; seq++ {
+	for rest := j.pending; len(rest) > 0; {
+		var seq uint64
 		var p []byte
-		p, rest = cut(rest)
+		seq, p, rest = cut(rest)
 		j.buf = appendFrame(j.buf, salted, seq, p)
 	}
+	h.size = max(j.o.SegmentBytes, whole(headBytes+int64(len(j.buf)))+page)
 	temp := filepath.Join(j.o.Dir, tempName)
 	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {
@@ -443,29 +532,38 @@ func (j *Journal) free(seq uint64) string {
 	}
 }
 
-// seal gives back the space behind the last record of the open segment.
-func (j *Journal) seal() error {
-	if err := j.f.Truncate(j.off); err != nil {
+// whole rounds n up to whole pages.
+func whole(n int64) int64 { return (n + page - 1) / page * page }
+
+// shorten cuts a segment behind the page in which its last record ends. That
+// page is not cut: the file system would write it again, with the synced
+// records that it holds.
+func shorten(name string, n int64) error {
+	st, err := os.Stat(name)
+	if err != nil {
 		return err
 	}
-	return fsync(j.f)
+	if n = whole(n); n >= st.Size() {
+		return nil
+	}
+	return os.Truncate(name, n)
 }
 
-// note has the journal write a record of its own before the next one.
+// note has the journal begin its next segment with a record of its own.
 func (j *Journal) note(r *record.Record) {
 	r.Time = j.o.Now()
-	j.notes = pack(j.notes, record.Append(nil, r))
+	j.notes = pack(j.notes, 0, record.Append(nil, r))
 }
 
-// checkClock notes, once, that the clock was set in this boot: from the next
-// segment on, heads say by how much the records before it have to be moved.
-func (j *Journal) checkClock() {
+// clockWasSet reports, once, that the clock was set in this boot: from the
+// next segment on, heads say by how much the records before it have to be moved.
+func (j *Journal) clockWasSet() bool {
 	if j.base != 0 {
-		return
+		return false
 	}
 	t := j.o.Now()
 	if !t.Set {
-		return
+		return false
 	}
 	j.base = t.Wall - t.Mono
 	if j.unset[0] != 0 {
@@ -474,11 +572,7 @@ func (j *Journal) checkClock() {
 			Offset: time.Duration(j.base-j.drift) * time.Microsecond,
 		})
 	}
-	if j.f != nil {
-		if err := j.roll(); err != nil {
-			j.o.Log.Warn("clock was set, but no new segment says so yet", "err", err)
-		}
-	}
+	return true
 }
 
 // ClockSet reports whether the journal has seen the clock set in this boot.
@@ -493,29 +587,23 @@ func (j *Journal) ClockSet() bool {
 func (j *Journal) Close() error {
 	err := j.Sync()
 	if j.f != nil {
-		if err == nil {
-			err = j.seal()
+		j.leave()
+		if err == nil && j.stopped {
+			err = shorten(j.unsealed, j.unsealedBytes)
 		}
-		j.f.Close()
-		j.f = nil
 	}
 	return errors.Join(err, j.cursor.close(), j.dir.Close())
 }
 
-func pack(dst, p []byte) []byte {
+// packed is what pack adds to a record.
+const packed = 8 + 4
+
+func pack(dst []byte, seq uint64, p []byte) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, seq)
 	return append(binary.LittleEndian.AppendUint32(dst, uint32(len(p))), p...)
 }
 
-func cut(p []byte) (first, rest []byte) {
-	n := 4 + int(binary.LittleEndian.Uint32(p))
-	return p[4:n], p[n:]
-}
-
-func unpack(dst [][]byte, p []byte) [][]byte {
-	for len(p) > 0 {
-		var r []byte
-		r, p = cut(p)
-		dst = append(dst, r)
-	}
-	return dst
+func cut(b []byte) (seq uint64, p, rest []byte) {
+	n := packed + int(binary.LittleEndian.Uint32(b[8:]))
+	return binary.LittleEndian.Uint64(b), b[packed:n], b[n:]
 }

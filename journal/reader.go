@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -35,6 +36,8 @@ type Reader struct {
 	at   segment
 	s    *scan
 	lost func(first, last uint64)
+
+	refused uint64 // what was synced when the card last refused to be read; 0: it does not
 }
 
 // Reader reads from the record numbered from on. Records that turn out to be
@@ -43,25 +46,33 @@ func (j *Journal) Reader(from uint64, lost func(first, last uint64)) *Reader {
 	return &Reader{j: j, next: max(from, 1), lost: lost}
 }
 
-// Next gives the next record; io.EOF when no more is synced now.
+// Next gives the next record; io.EOF when no more is synced now. Another error
+// means that the card cannot be read just now: Next may be called again. A page
+// that it refuses counts as damaged once the card has taken a sync since.
 func (r *Reader) Next() (Entry, error) {
 	for r.next <= r.j.Synced() {
 		if r.s == nil {
 			if err := r.open(); err != nil {
 				return Entry{}, err
 			}
+			continue
 		}
+		r.s.forgiving = r.refused != 0 && r.j.Synced() > r.refused
 		p, seq, _, err := r.s.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			r.onward()
 			continue
 		}
 		if err != nil {
+			if r.refused == 0 {
+				r.refused = r.j.Synced()
+			}
 			return Entry{}, err
 		}
 		if seq < r.next {
 			continue
 		}
+		r.refused = 0
 		if seq > r.next {
 			r.miss(seq - 1)
 		}
@@ -95,8 +106,9 @@ func (r *Reader) miss(last uint64) {
 	}
 }
 
-// open finds the segment of the next record.
+// open finds the segment of the next record, and opens it unless it is gone.
 func (r *Reader) open() error {
+	var before uint64
 	r.j.mu.Lock()
 	segs, i := r.j.segs, 0
 	for k := range segs {
@@ -105,18 +117,25 @@ func (r *Reader) open() error {
 		}
 	}
 	r.at = segs[i]
+	if i+1 < len(segs) {
+		before = segs[i+1].first
+	}
 	r.j.mu.Unlock()
 	r.next = max(r.next, r.at.first) // older ones were evicted, which a gap names
 	f, err := os.Open(r.at.name)
+	if errors.Is(err, os.ErrNotExist) {
+		r.onward()
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	r.f = f
-	r.s = newScan(f, &r.at.head, headBytes, 0)
+	r.s = newScan(f, &r.at.head, headBytes, before)
 	return nil
 }
 
-// onward goes on where the scan has ended: to what was synced meanwhile, or
+// onward goes on where the segment has ended: to what was synced meanwhile, or
 // to the next segment. What should have been there is missing.
 func (r *Reader) onward() {
 	synced := r.j.Synced()
@@ -131,7 +150,7 @@ func (r *Reader) onward() {
 			break
 		}
 	}
-	grown := at != nil && at.bytes > r.s.end
+	grown := at != nil && r.s != nil && at.bytes > r.s.end
 	if grown {
 		r.s.end = at.bytes
 	}

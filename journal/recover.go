@@ -19,29 +19,30 @@ type tail struct {
 	segment
 	end   uint64      // seq of the last record, 0: none anywhere
 	time  record.Time // of the last record
-	clean bool        // the last record is the event stop
-	torn  int64       // bytes behind the last record that are no record
-	wreck bool        // a newer segment holds bytes but no record
+	stop  bool        // the last record is the event stop
+	lost  uint64      // records that the segment's gaps name as missing
+	used  int64       // bytes of the segment up to its last record
+	torn  int64       // bytes behind that which are no record
 	holes [][2]uint64 // records that damage took, first and last of each run
 }
 
 // recover finds the end of what is sound, settles where seq goes on, and
-// notes what a reader of the journal has to know.
-func (j *Journal) recover() error {
+// notes what a reader of the journal has to know. mark is the seq with which
+// the newest segment should begin.
+func (j *Journal) recover(mark uint64) error {
 	os.Remove(filepath.Join(j.o.Dir, tempName))
 	segs, strangers, err := list(j.o.Dir)
 	if err != nil {
 		return fmt.Errorf("journal folder: %w", err)
 	}
-	j.cursor = &cursor{name: filepath.Join(j.o.Dir, cursorName)}
+	sum := sha256.Sum256([]byte(j.o.Machine))
+	j.machine = binary.LittleEndian.Uint64(sum[:])
 	hint, acked, count := readCursor(j.cursor.name)
 	j.cursor.count = count
-	segs, id, foreign := ours(segs, hint)
+	segs, id, foreign := ours(segs, hint, j.machine)
 	for _, s := range append(strangers, foreign...) {
 		j.o.Log.Warn("file left alone", "file", s.name, "err", s.err)
 	}
-	sum := sha256.Sum256([]byte(j.o.Machine))
-	j.machine = binary.LittleEndian.Uint64(sum[:])
 	j.id, j.segs = id, segs
 	if len(segs) == 0 || segs[len(segs)-1].machine != j.machine {
 		j.prev = id
@@ -55,45 +56,41 @@ func (j *Journal) recover() error {
 		if s.base != 0 {
 			j.bases[s.boot] = s.base
 		}
-	}
-	j.base = j.bases[j.o.Boot]
-
-	t, err := findTail(segs)
-	if err != nil {
-		j.o.Log.Error("newest segment cannot be read to its end", "err", err)
-	}
-	for _, s := range segs {
 		if s.journal == hint {
 			j.acked.Store(acked)
+			j.cursor.seq.Store(acked)
 		}
+		j.made = max(j.made, s.number)
 	}
+	j.base = j.bases[j.o.Boot]
+	t, newest := j.findTail()
 	for _, s := range segs {
-		if s.boot == j.o.Boot && s.base == 0 && j.base == 0 && t.end >= s.first {
+		if s.boot == j.o.Boot && j.base == 0 && t.end >= s.first {
 			if j.unset[0] == 0 {
 				j.unset[0], j.drift = s.first, s.made.Wall-s.made.Mono
 			}
 			j.unset[1] = t.end
 		}
 	}
-	if len(segs) > 0 {
-		j.lost.Store(segs[len(segs)-1].lost)
-	}
-	j.resume(&t, strangers)
+	j.lost.Store(max(newest.head.lost, t.head.lost+t.lost))
+	j.resume(&t, &newest, mark, strangers)
 	j.last = t.end
 	j.synced.Store(t.end)
+	if len(segs) > 0 {
+		j.unsealed, j.unsealedBytes = newest.name, newest.used+newest.torn
+		j.segs[len(segs)-1].bytes = newest.used
+	}
 	if t.end == 0 {
 		return nil
 	}
 	// Records found are not synced: whoever wrote them may have been killed
 	// before its fdatasync.
 	if err := errors.Join(makeSafe(t.name), fsync(j.dir)); err != nil {
-		j.o.Log.Error("records found on the card cannot be made safe", "err", err)
-		j.synced.Store(t.first - 1)
-	}
-	for i := range j.segs {
-		if j.segs[i].name == t.name {
-			j.segs[i].bytes = t.bytes
-			j.unsealed, j.unsealedBytes = t.name, t.bytes+t.torn
+		j.o.Log.Error("records found on the card cannot be made safe where they are", "err", err)
+		j.synced.Store(t.head.end)
+		j.rescue = &t.head
+		if _, err := readTail(t.segment, 0, func(seq uint64, p []byte) { j.pending = pack(j.pending, seq, p) }); err != nil {
+			j.o.Log.Error("and cannot be copied", "err", err)
 		}
 	}
 	return nil
@@ -105,101 +102,123 @@ func newID() (id ID) {
 	return id
 }
 
-// findTail reads the newest segment that has a record.
-func findTail(segs []segment) (t tail, err error) {
-	wreck := false
-	for i := len(segs) - 1; i >= 0; i-- {
-		var before uint64
-		if i+1 < len(segs) {
-			before = segs[i+1].first
+// findTail reads the newest segment that has a record, and those behind it.
+func (j *Journal) findTail() (t, newest tail) {
+	var before uint64
+	for i := len(j.segs) - 1; i >= 0 && t.end == 0; i-- {
+		var err error
+		t, err = readTail(j.segs[i], before, nil)
+		if err != nil {
+			j.o.Log.Error("newest segment cannot be read to its end", "err", err)
 		}
-		t, err = readTail(segs[i], before)
-		if t.end != 0 {
-			break
+		if before == 0 {
+			newest = t
 		}
-		wreck = wreck || t.torn > 0
+		before = j.segs[i].first
 	}
-	t.wreck = wreck
-	return t, err
+	return t, newest
 }
 
-func readTail(s segment, before uint64) (t tail, err error) {
-	t.segment = s
+// readTail reads a segment to its end. Each record is shown to each, which may be nil.
+func readTail(s segment, before uint64, each func(seq uint64, p []byte)) (t tail, err error) {
+	t.segment, t.used = s, headBytes
 	f, err := os.Open(s.name)
 	if err != nil {
 		return t, err
 	}
 	defer f.Close()
 	sc := newScan(f, &s.head, s.bytes, before)
+	sc.forgiving = true
 	var d record.Decoder
 	var r record.Record
-	t.bytes = headBytes
 	for {
 		last := sc.last
 		p, seq, bad, err := sc.next()
 		if err != nil {
-			t.torn = bad.length
-			if err == io.EOF {
+			t.torn = max(0, bad.off+bad.length-t.used)
+			if errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return t, err
 		}
-		t.bytes = sc.off
+		t.used = sc.off
 		if seq > last+1 {
 			t.holes = append(t.holes, [2]uint64{last + 1, seq - 1})
 		}
-		t.end, t.clean = seq, false
+		t.end, t.stop = seq, false
+		if each != nil {
+			each(seq, p)
+		}
 		if d.Decode(p, &r) == nil {
-			t.time = r.Time
-			t.clean = r.Kind == record.Event && r.Event == record.Stop
+			t.time, t.stop = r.Time, isStop(&r)
+			t.lost += lostBy(&r)
 		}
 	}
 }
 
 // resume decides where seq goes on and notes why.
-func (j *Journal) resume(t *tail, strangers []stranger) {
+func (j *Journal) resume(t, newest *tail, mark uint64, strangers []stranger) {
 	log := j.o.Log.With(slog.Uint64("seq", t.end))
+	if len(j.segs) > 0 && newest.oldest < j.segs[0].first {
+		j.hole(log, max(newest.oldest, j.acked.Load()+1), j.segs[0].head.end, "")
+	}
 	for _, h := range t.holes {
-		log.Warn("records on the card are damaged", "first", h[0], "last", h[1], "file", t.name)
-		j.known = append(j.known, h)
-		j.note(&record.Record{Kind: record.Gap, Reason: record.Damage, Count: int64(h[1] - h[0] + 1), First: h[0], Last: h[1]})
+		j.hole(log, h[0], h[1], t.name)
 	}
 	// What speaks of records behind the last sound one.
 	reached := max(t.end, j.acked.Load())
-	if n := len(j.segs); n > 0 {
-		reached = max(reached, j.segs[n-1].first-1)
+	if newest.first != 0 {
+		reached = max(reached, newest.first-1)
+	}
+	behind := func(first uint64, bytes int64) {
+		if first > reached {
+			reached = first - 1 + uint64(max(bytes, j.o.SegmentBytes)/minFrame)
+		}
+	}
+	if newest.first != 0 && mark > newest.first {
+		behind(mark, 0)
 	}
 	for _, s := range strangers {
-		if n := namedSeq(s.name); n > reached && n < 1<<62 {
-			reached = n
-		}
+		behind(namedSeq(s.name), s.bytes)
 	}
 	j.next = reached + 1
-	if reached == 0 && !t.wreck {
+	if reached == 0 && newest.torn == 0 {
 		return // first use
 	}
-	sameBoot := t.boot == j.o.Boot
-	// A segment is as long as its head says until it is sealed, and it is
-	// sealed only behind a stop or once there is a next one.
-	isLast := len(j.segs) > 0 && j.segs[len(j.segs)-1].name == t.name
-	short := t.end != 0 && isLast && !t.clean && j.segs[len(j.segs)-1].bytes < t.size
+	// Each process makes a segment of its own, which begins with what this
+	// one noted: without a record in it, it was not stopped. A segment is as
+	// long as its head says until it is sealed, and it is sealed only behind a
+	// stop or once there is a next one.
+	empty := newest.name != t.name
+	clean := t.stop && !empty
+	short := !clean && newest.bytes < newest.size
 	switch {
-	case !t.clean && !sameBoot:
+	case !clean && newest.boot != j.o.Boot:
 		j.skip(t, record.Power)
-		log.Warn("the last boot ended without a stop", "torn bytes", t.torn, "next", j.next)
-	case reached > t.end || short || t.wreck:
+		log.Warn("the last boot ended without a stop", "torn bytes", newest.torn, "next", j.next)
+	case reached > t.end || short || empty && newest.torn > 0:
 		j.skip(t, record.Damage)
-		log.Warn("the end of the journal is damaged", "torn bytes", t.torn, "file", t.name, "next", j.next)
-	case !t.clean:
+		log.Warn("the end of the journal is damaged", "torn bytes", newest.torn, "file", newest.name, "next", j.next)
+	case !clean:
 		why := ""
-		if t.torn > 0 {
-			why = fmt.Sprintf("%d torn bytes at the end", t.torn)
+		if newest.torn > 0 {
+			why = fmt.Sprintf("%d torn bytes at the end", newest.torn)
 		}
-		log.Info("the last run ended without a stop", "torn bytes", t.torn)
+		log.Info("the last run ended without a stop", "torn bytes", newest.torn)
 		j.note(&record.Record{Kind: record.Event, Event: record.Recovered, Why: why})
 	case t.torn > 0:
 		log.Warn("bytes that are no record behind the last one", "bytes", t.torn, "file", t.name)
 	}
+}
+
+// hole notes records that are not on the card any more.
+func (j *Journal) hole(log *slog.Logger, first, last uint64, file string) {
+	if last < first {
+		return
+	}
+	log.Warn("records on the card are damaged or missing", "first", first, "last", last, "file", file)
+	j.known = append(j.known, [2]uint64{first, last})
+	j.note(&record.Record{Kind: record.Gap, Reason: record.Damage, Count: int64(last - first + 1), First: first, Last: last})
 }
 
 // skip leaves out numbers that records now lost may have had.

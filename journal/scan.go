@@ -9,11 +9,12 @@ import (
 // scan reads the frames of one segment in order, steps over padding, and
 // finds the next sound frame behind damaged bytes.
 type scan struct {
-	r       io.ReaderAt
-	salted  uint32
-	longest int
-	end     int64  // bytes of the segment that may be read
-	before  uint64 // records from this seq on belong to the next segment
+	parser
+	r         io.ReaderAt
+	end       int64  // bytes of the segment that may be read
+	before    uint64 // records from this seq on are read from the next segment
+	over      bool   // one of those was seen: no more is read
+	forgiving bool   // a page that the card does not give is damage, not an error
 
 	off  int64  // of the next frame
 	last uint64 // seq of the last frame, or of the record before the segment
@@ -24,12 +25,17 @@ type scan struct {
 
 const chunk = 64 << 10
 
-// newScan starts behind the head of a segment.
+// newScan starts behind the head of a segment. before is the first seq of the
+// segment behind it, 0 if there is none.
 func newScan(r io.ReaderAt, h *head, end int64, before uint64) *scan {
-	s := &scan{r: r, salted: saltSum(h.salt), longest: h.longest, end: end, before: before, off: headBytes, last: h.first - 1}
+	s := &scan{
+		parser: parser{salted: saltSum(h.salt), longest: h.longest},
+		r:      r, end: end, before: before, off: headBytes, last: h.first - 1,
+	}
 	if before == 0 {
 		s.before = math.MaxUint64
 	}
+	s.over = s.before <= h.first
 	return s
 }
 
@@ -47,15 +53,7 @@ func (s *scan) at(off int64, n int) ([]byte, error) {
 		return nil, nil
 	}
 	if off < s.bufAt || off+int64(n) > s.bufAt+int64(len(s.buf)) {
-		want := int(min(int64(max(n, chunk)), s.end-off))
-		if cap(s.buf) < want {
-			s.buf = make([]byte, want)
-		}
-		s.buf, s.bufAt = s.buf[:want], off
-		k, err := s.r.ReadAt(s.buf, off)
-		s.buf = s.buf[:k]
-		if err != nil && !errors.Is(err, io.EOF) {
-			s.buf = s.buf[:0]
+		if err := s.fill(off, n, int(min(int64(max(2*n, chunk)), s.end-off))); err != nil {
 			return nil, err
 		}
 	}
@@ -63,17 +61,47 @@ func (s *scan) at(off int64, n int) ([]byte, error) {
 	return p[:min(n, len(p))], nil
 }
 
+// fill reads n bytes from off on, or at least the first need of them.
+func (s *scan) fill(off int64, need, n int) error {
+	if cap(s.buf) < n {
+		s.buf = make([]byte, n)
+	}
+	s.buf, s.bufAt = s.buf[:n], off
+	k, err := s.r.ReadAt(s.buf, off)
+	for err != nil && !errors.Is(err, io.EOF) {
+		if !s.forgiving {
+			s.buf = s.buf[:k]
+			if k >= need {
+				return nil
+			}
+			return err
+		}
+		// What this page does not give becomes bytes that no frame begins with.
+		end := min(n, k+page-int((off+int64(k))%page))
+		for ; k < end; k++ {
+			s.buf[k] = 0xff
+		}
+		var more int
+		more, err = s.r.ReadAt(s.buf[k:], off+int64(k))
+		k += more
+	}
+	s.buf = s.buf[:k]
+	return nil
+}
+
 // next gives the next sound frame, whose payload is valid until the next
 // call, and what was bad before it (length 0: nothing). At the end of the
 // segment err is io.EOF, and bad is what was found behind the last frame.
 func (s *scan) next() (payload []byte, seq uint64, bad damaged, err error) {
 	start, off := s.off, s.off
-	sound := true // everything from start on was zero
+	sound := true // everything from start on was padding
 	rough := off  // behind the last byte that is not zero
 	for {
-		p, err := s.at(off, s.longest+16)
-		if err != nil {
-			return nil, 0, damaged{off: start, length: off - start}, err
+		var p []byte
+		if !s.over {
+			if p, err = s.at(off, max(s.longest+16, page)); err != nil {
+				return nil, 0, damaged{off: start, length: off - start}, err
+			}
 		}
 		if len(p) == 0 {
 			s.off = off
@@ -84,26 +112,23 @@ func (s *scan) next() (payload []byte, seq uint64, bad damaged, err error) {
 		}
 		// As many records may lie in the bytes between as fit there.
 		high := s.last + 1 + uint64(off-start)/minFrame
-		if high >= s.before {
-			high = s.before - 1
-		}
-		if payload, seq, n := parseFrame(p, s.salted, s.longest, s.last+1, high); n > 0 {
+		if payload, seq, n := s.parse(p, s.last+1, high); n > 0 {
+			if s.over = seq >= s.before; s.over {
+				continue
+			}
 			if sound && seq == s.last+1 {
 				start = off // only padding lies between
 			}
 			s.off, s.last = off+int64(n), seq
 			return payload, seq, damaged{off: start, length: off - start}, nil
 		}
-		// Padding runs to the end of a page.
-		if z := zeros(p); z > 0 {
-			if rest := int(page - off%page); z >= rest || z == len(p) {
-				off += int64(min(z, rest))
-				continue
-			}
+		p = p[:min(len(p), int(page-off%page))]
+		z := zeros(p)
+		off += int64(max(1, z-maxZeros))
+		if z < len(p) { // padding runs to the end of a page
+			sound = false
 		}
-		sound = false
-		off++
-		if p[0] != 0 {
+		if z == 0 {
 			rough = off
 		}
 	}

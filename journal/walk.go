@@ -54,7 +54,7 @@ func Inspect(dir string) (*Walk, error) {
 	}
 	hint, _, _ := readCursor(filepath.Join(dir, cursorName))
 	w := &Walk{dir: dir, bases: make(map[ID]int64)}
-	segs, _, foreign := ours(segs, hint)
+	segs, _, foreign := ours(segs, hint, 0)
 	for _, s := range strangers {
 		if namedSeq(s.name) == 0 || !errors.Is(s.err, errNoHead) {
 			foreign = append(foreign, s)
@@ -71,6 +71,9 @@ func Inspect(dir string) (*Walk, error) {
 		}
 	}
 	w.segs = segs
+	if n := len(segs); n > 0 {
+		w.last = min(segs[n-1].oldest, segs[0].first) - 1
+	}
 	return w, nil
 }
 
@@ -100,42 +103,37 @@ func (w *Walk) Next() (Item, error) {
 func (w *Walk) step() error {
 	at := &w.segs[w.i]
 	if w.s == nil {
+		var before uint64
+		if w.i+1 < len(w.segs) {
+			before = w.segs[w.i+1].first
+		}
 		f, err := os.Open(at.name)
 		if errors.Is(err, os.ErrNotExist) { // evicted meanwhile
 			w.i++
+			w.last = max(w.last+1, before) - 1
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		var before uint64
-		if w.i+1 < len(w.segs) {
-			before = w.segs[w.i+1].first
-		}
 		w.f, w.s = f, newScan(f, &at.head, at.bytes, before)
-		if w.last == 0 {
-			w.last = at.first - 1
-		}
+		w.s.forgiving = true // bytes that the card does not give are as lost as wrong ones
+		w.miss(at.first)
 	}
 	off := w.s.off
 	p, seq, bad, err := w.s.next()
-	if err == io.EOF && bad.tail {
+	if errors.Is(err, io.EOF) && bad.tail {
 		// Perhaps it is being written just now.
 		w.s.off, w.s.buf = off, nil
-		again := bad
-		if p, seq, bad, err = w.s.next(); err == io.EOF && bad.length > again.length {
-			bad = again
-		}
+		p, seq, bad, err = w.s.next()
 	}
-	if err != nil && err != io.EOF {
-		// Bytes that the card does not give are as lost as wrong ones.
-		bad = damaged{off: off, length: at.bytes - off, tail: true}
-		err = io.EOF
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
 	}
 	if bad.length > 0 {
 		w.queue = append(w.queue, Item{Damage: Damage{File: filepath.Base(at.name), Offset: bad.off, Length: bad.length, Tail: bad.tail}})
 	}
-	if err == io.EOF {
+	if err != nil {
 		w.f.Close()
 		w.f, w.s = nil, nil
 		if w.i++; w.i < len(w.segs) {

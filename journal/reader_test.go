@@ -1,0 +1,173 @@
+package journal
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+func TestWhatIsSyncedIsReadBesideTheWriter(t *testing.T) {
+	dir := filepath.Join(memory(t), "j")
+	j := newBench(t, dir).open(t)
+	const n = 5000
+	rd := j.Reader(1, func(a, b uint64) { t.Errorf("lost %d-%d", a, b) })
+	defer rd.Close()
+	seq := uint64(0)
+	for i := range n {
+		write(t, j, reading(i))
+		if i%7 != 0 {
+			continue
+		}
+		if err := j.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			e, err := rd.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seq++; e.Seq != seq || string(e.Payload) != string(reading(int(seq-1))) {
+				t.Fatalf("read %d, expected %d", e.Seq, seq)
+			}
+		}
+		if seq != uint64(i+1) {
+			t.Fatalf("read up to %d, synced are %d", seq, i+1)
+		}
+	}
+	finish(t, j)
+	if got := inspect(t, dir); len(got.readings()) != n || len(got.damage)+len(got.missing) != 0 {
+		t.Fatalf("found %d of %d, damage %v, missing %v", len(got.readings()), n, got.damage, got.missing)
+	}
+	if len(segmentFiles(t, dir)) < 2 {
+		t.Error("the journal never rolled")
+	}
+}
+
+func TestRecordsThatAreNotSyncedAreNotRead(t *testing.T) {
+	j := newBench(t, memory(t)).open(t)
+	defer finish(t, j)
+	rd := j.Reader(1, nil)
+	defer rd.Close()
+	write(t, j, reading(1))
+	if _, err := rd.Next(); !errors.Is(err, io.EOF) {
+		t.Fatalf("a record that is not synced was read: %v", err)
+	}
+	if err := j.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := rd.Next(); err != nil || e.Seq != 1 {
+		t.Fatalf("%d, %v", e.Seq, err)
+	}
+}
+
+// A reader on its own goroutine sees each record once while segments are
+// rolled, evicted and abandoned.
+func TestReaderBesideTheWriter(t *testing.T) {
+	b := newBench(t, memory(t))
+	b.MaxBytes = 1 << 20
+	j := b.open(t)
+	var wg sync.WaitGroup
+	const n = 20_000
+	done := make(chan struct{})
+	wg.Go(func() {
+		rd := j.Reader(1, func(a, b uint64) { t.Errorf("lost %d-%d", a, b) })
+		defer rd.Close()
+		last := uint64(0)
+		for {
+			e, err := rd.Next()
+			if errors.Is(err, io.EOF) {
+				select {
+				case <-done:
+					if j.Synced() == last {
+						return
+					}
+				default:
+				}
+				continue
+			}
+			if err != nil {
+				if errors.Is(err, os.ErrNotExist) { // evicted under its hands
+					continue
+				}
+				t.Error(err)
+				return
+			}
+			if e.Seq <= last {
+				t.Errorf("seq %d behind %d", e.Seq, last)
+			}
+			last = e.Seq
+			if last%64 == 0 {
+				if err := j.Ack(last); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	for i := range n {
+		write(t, j, reading(i))
+		if i%100 == 0 {
+			if err := j.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%5000 == 4999 {
+			j.leave() // as after an error of the card
+		}
+	}
+	if err := j.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	close(done)
+	wg.Wait()
+	finish(t, j)
+}
+
+// Damage that comes after the start is told by the reader, once.
+func TestDamageBehindTheReadersBack(t *testing.T) {
+	dir := memory(t)
+	b := newBench(t, dir)
+	j := b.open(t)
+	for i := range 3000 {
+		write(t, j, reading(i))
+	}
+	if err := j.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	file := segmentFiles(t, dir)[0]
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(make([]byte, 100), 20_000); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	type span struct{ a, b uint64 }
+	var told []span
+	got := 0
+	for range 2 {
+		got = 0
+		rd := j.Reader(1, func(a, b uint64) { told = append(told, span{a, b}) })
+		for {
+			_, err := rd.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got++
+		}
+		rd.Close()
+	}
+	if len(told) != 1 || uint64(got)+told[0].b-told[0].a+1 != 3000 {
+		t.Errorf("read %d, told %v", got, told)
+	}
+	finish(t, j)
+}
