@@ -175,6 +175,7 @@ type agg struct {
 	wake    chan struct{} // has room for one
 	loop    loop
 	loopID  atomic.Int64 // the loop's goroutine
+	waiters sync.Pool    // of *waiter
 	guarded atomic.Int32 // callbacks other than FctWriter and FctBatch that run
 
 	errs   errorLog

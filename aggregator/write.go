@@ -1,9 +1,6 @@
 package aggregator
 
-import (
-	"context"
-	"sync"
-)
+import "context"
 
 // waiter is a goroutine that waits for room. The loop, or whoever ends the run,
 // takes it out of the queue, sets err and signals ready.
@@ -14,8 +11,6 @@ type waiter struct {
 	queued     bool
 	prev, next *waiter
 }
-
-var waiters = sync.Pool{New: func() any { return &waiter{ready: make(chan struct{}, 1)} }}
 
 func (a *agg) Write(p []byte) (int, error) {
 	return a.write(nil, p, true)
@@ -69,7 +64,10 @@ func (a *agg) write(ctx context.Context, p []byte, wait bool) (int, error) {
 
 // wait queues p behind those that wait already. It is entered with mu held.
 func (a *agg) wait(ctx context.Context, p []byte) (int, error) {
-	w := waiters.Get().(*waiter)
+	w, _ := a.waiters.Get().(*waiter)
+	if w == nil {
+		w = &waiter{ready: make(chan struct{}, 1)}
+	}
 	w.p, w.err, w.queued = p, nil, true
 	w.prev, w.next = a.last, nil
 	if a.last == nil {
@@ -105,7 +103,7 @@ func (a *agg) wait(ctx context.Context, p []byte) (int, error) {
 	}
 	n, err := len(p), w.err
 	w.p, w.err = nil, nil
-	waiters.Put(w)
+	a.waiters.Put(w)
 	if err != nil {
 		n = 0
 	}
