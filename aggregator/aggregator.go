@@ -197,7 +197,9 @@ func New(ctx context.Context, cfg Config) (Aggregator, error) {
 	a.buf.init(&a.cfg)
 	e := newEpoch(nil, ctx)
 	if ctx.Done() != nil {
-		e.watch(ctx, func() { _ = e.Err() })
+		e.mu.Lock()
+		e.unwatch = context.AfterFunc(ctx, func() { _ = e.Err() })
+		e.mu.Unlock()
 	}
 	a.now.Store(e)
 	return a, nil

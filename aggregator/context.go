@@ -17,7 +17,7 @@ type epoch struct {
 	done chan struct{}
 	err  error
 
-	unwatch []func() bool
+	unwatch func() bool // New's watch over its context
 }
 
 func newEpoch(ctx, base context.Context) *epoch {
@@ -35,10 +35,9 @@ func (e *epoch) end(err error) {
 	if e.err == nil {
 		e.err = err
 		close(e.done)
-		for _, stop := range e.unwatch {
-			stop()
+		if e.unwatch != nil {
+			e.unwatch()
 		}
-		e.unwatch = nil
 	}
 }
 
@@ -51,15 +50,6 @@ func (e *epoch) adopt(ctx context.Context) bool {
 	}
 	e.ctx = ctx
 	return true
-}
-
-// watch calls f when parent ends, unless the epoch ended before.
-func (e *epoch) watch(parent context.Context, f func()) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.err == nil {
-		e.unwatch = append(e.unwatch, context.AfterFunc(parent, f))
-	}
 }
 
 // Err ends the epoch itself when a parent has ended and its watcher has not come

@@ -22,6 +22,7 @@ type run struct {
 	done    chan struct{} // closed when the loop has ended
 
 	ended1, ended2 <-chan struct{} // of the parents; nil: never
+	unwatch        [2]func() bool
 
 	stopping bool
 	patient  bool // somebody who has time drains: retry failing records
@@ -51,7 +52,13 @@ func (r *run) parentEnded() bool {
 	return false
 }
 
-func (r *run) stopTimers() {
+// unhook leaves nothing behind that calls for the run.
+func (r *run) unhook() {
+	for _, f := range r.unwatch {
+		if f != nil {
+			f()
+		}
+	}
 	for _, t := range []*time.Timer{r.sync, r.async} {
 		if t != nil {
 			t.Stop()
@@ -123,10 +130,10 @@ func (a *agg) begin(ctx context.Context) {
 		r.ended2 = nil
 	}
 	if r.ended1 != nil {
-		e.watch(ctx, func() { a.parentEnded(r) })
+		r.unwatch[0] = context.AfterFunc(ctx, func() { a.parentEnded(r) })
 	}
 	if r.ended2 != nil {
-		e.watch(a.parent, func() { a.parentEnded(r) })
+		r.unwatch[1] = context.AfterFunc(a.parent, func() { a.parentEnded(r) })
 	}
 	if a.cfg.SyncFct != nil {
 		r.syncCtx = newEpoch(ctx, a.parent)
@@ -169,7 +176,7 @@ func (a *agg) end(r *run, why error) {
 	r.stopping = true
 	a.open = false
 	a.refuse()
-	r.stopTimers()
+	r.unhook()
 	if r.syncCtx != nil {
 		r.syncCtx.cancel(why)
 	}

@@ -208,7 +208,8 @@ func TestStopInOrder(t *testing.T) {
 			AsyncMax:   1,
 			AsyncFct:   func(ctx context.Context) { <-ctx.Done(); steps = append(steps, "async") },
 		})
-		time.Sleep(time.Second) // AsyncFct runs now
+		time.Sleep(time.Second)
+		synctest.Wait() // AsyncFct runs now
 		write(t, a, "1 2 3")
 		waiting := make(results, 1)
 		waiting.go_(a.Stop)
@@ -372,7 +373,8 @@ func TestRestartKeepsWhatWaits(t *testing.T) {
 			AsyncTimer: time.Minute, AsyncFct: func(ctx context.Context) { <-ctx.Done() },
 		})
 		before := a.Done()
-		time.Sleep(time.Minute) // AsyncFct runs now
+		time.Sleep(time.Minute)
+		synctest.Wait() // AsyncFct runs now
 		write(t, a, "1")
 		synctest.Wait()
 		write(t, a, "2 3")
@@ -507,7 +509,9 @@ func TestCallbacksThatEndTheirLoop(t *testing.T) {
 					a.SetLoggerError(func(string, ...error) { in("logger") })
 					before := a.Done()
 					must(t, a.Start(bg))
-					write(t, a, "fail panic")
+					for _, p := range []string{"fail", "panic"} {
+						_, _ = a.Write([]byte(p)) // the first may end it
+					}
 					time.Sleep(1500 * time.Millisecond)
 					synctest.Wait()
 					if runs := name == "Restart" || name == "Sync"; a.IsRunning() != runs {

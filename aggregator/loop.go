@@ -463,7 +463,7 @@ func (a *agg) renew(ctx context.Context) bool {
 		a.mu.Unlock()
 		return false
 	}
-	r.stopTimers()
+	r.unhook()
 	a.mu.Unlock()
 	a.loop.syncDue = false
 	if r.syncCtx != nil {
