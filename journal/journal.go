@@ -380,7 +380,7 @@ func (j *Journal) roll() error {
 	surplus := j.surplus()
 	j.farewell(surplus)
 	err := j.make(j.head(surplus))
-	for errors.Is(err, unix.ENOSPC) {
+	for errors.Is(err, unix.ENOSPC) && j.freeBytes() < j.o.SegmentBytes { // else the card itself is what fails
 		if surplus == 0 && j.segments() > 1 {
 			surplus = 1
 			j.farewell(surplus)
@@ -500,6 +500,7 @@ func (j *Journal) create(h *head) (*os.File, string, error) {
 	}
 	name := j.free(h.first)
 	err = func() error {
+		defer f.Close()
 		if err := f.Truncate(h.size); err != nil {
 			return err
 		}
@@ -514,8 +515,10 @@ func (j *Journal) create(h *head) (*os.File, string, error) {
 		}
 		return fsync(j.dir)
 	}()
+	if err == nil {
+		f, err = os.OpenFile(name, os.O_RDWR, 0) // errors name it
+	}
 	if err != nil {
-		f.Close()
 		os.Remove(temp)
 		return nil, "", err
 	}
