@@ -40,6 +40,7 @@ type conn struct {
 	raw    atomic.Pointer[counted]
 
 	lost    chan struct{} // closed once it is gone
+	greeted chan struct{} // closed once the broker has acknowledged something
 	settled chan struct{} // closed once no acknowledgement counts any more, shortly after lost
 	once    sync.Once
 	why     error // why it is gone; valid after lost
@@ -61,7 +62,7 @@ type waiting struct {
 
 func newConn(ackTimeout time.Duration) *conn {
 	return &conn{
-		lost: make(chan struct{}), settled: make(chan struct{}),
+		lost: make(chan struct{}), settled: make(chan struct{}), greeted: make(chan struct{}),
 		urgent: make(chan *message, 32), history: make(chan *message), order: make(chan waiting, 64),
 		ackTimeout: ackTimeout,
 	}
@@ -192,13 +193,12 @@ func (c *conn) note(w *waiting) bool {
 		return false
 	}
 	w.m.took = time.Since(w.m.sent)
-	c.rtt.CompareAndSwap(0, max(1, int64(w.m.took)))
+	if c.rtt.CompareAndSwap(0, max(1, int64(w.m.took))) {
+		close(c.greeted)
+	}
 	close(w.m.done)
 	return true
 }
-
-// proven reports whether the broker has acknowledged anything.
-func (c *conn) proven() bool { return c.rtt.Load() != 0 }
 
 // quiet is for how long nothing has come from the broker.
 func (c *conn) quiet() time.Duration { return time.Since(time.UnixMicro(c.read.Load())) }

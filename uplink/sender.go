@@ -106,6 +106,13 @@ func (s *sender) window(ctx context.Context, c *conn) error {
 
 // run publishes and takes acknowledgements until nothing is left to do.
 func (s *sender) run(ctx context.Context, c *conn) error {
+	select {
+	case <-c.greeted: // so that nobody suspects a message of what the login caused
+	case <-c.lost:
+		return c.why
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	t := time.NewTimer(0)
 	defer t.Stop()
 	more := true
@@ -247,8 +254,7 @@ func (s *sender) blame(c *conn) {
 	if errors.Is(c.why, errNoAck) {
 		s.t.shrink(2)
 	}
-	// A broker that never answered has not judged the message.
-	if !closedByPeer(c.why) || !c.proven() {
+	if !closedByPeer(c.why) {
 		return
 	}
 	if !s.s.closed(head.first, head.last, len(head.payload), len(s.flying) > 1, &s.t, time.Now()) {

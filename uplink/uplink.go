@@ -73,7 +73,7 @@ type Uplink struct {
 	log        *slog.Logger
 	began      time.Time
 	ackTimeout time.Duration
-	backoff    time.Duration // the first one
+	backoff    [2]time.Duration // the first one and the longest
 
 	day      day
 	sessions sessions
@@ -123,8 +123,9 @@ func New(o Options) (*Uplink, error) {
 		return nil, fmt.Errorf("uplink.format = %q: expected json, influx or thingsboard", c.Format)
 	}
 	u := &Uplink{
-		o: o, log: o.Log, began: time.Now(), since: time.Now(), ackTimeout: ackTimeout, backoff: firstBackoff,
-		window: make(chan struct{}, 1), ready: make(chan struct{}), told: make(map[string]string),
+		o: o, log: o.Log, began: time.Now(), since: time.Now(), ackTimeout: ackTimeout,
+		backoff: [...]time.Duration{firstBackoff, longestBackoff},
+		window:  make(chan struct{}, 1), ready: make(chan struct{}), told: make(map[string]string),
 		kick: make(chan struct{}, 1), sleep: make(chan struct{}, 1),
 	}
 	u.commands.queue = make(chan []byte, 8)
@@ -170,7 +171,7 @@ func (u *Uplink) Stats() Stats {
 // started has ended when it returns.
 func (u *Uplink) Run(ctx context.Context) error {
 	defer u.background.Wait()
-	wait, asleep := u.backoff, false
+	wait, asleep := u.backoff[0], false
 	for n := 0; ctx.Err() == nil; {
 		if u.far() && !u.due.Load() {
 			select {
@@ -200,14 +201,14 @@ func (u *Uplink) Run(ctx context.Context) error {
 			asleep = errors.Is(err, errAsleep)
 			u.state(nil, broker.Host, u.kicks.ended(u, time.Since(begin), err))
 			if time.Since(begin) > steady {
-				wait = u.backoff
+				wait = u.backoff[0]
 			}
 			if asleep {
 				continue
 			}
 		}
 		u.rest(ctx, wait/2+rand.N(wait/2))
-		wait = min(2*wait, longestBackoff)
+		wait = min(2*wait, u.backoff[1])
 	}
 	if asleep {
 		u.wake()
