@@ -49,16 +49,26 @@ func (b *budget) take(n int, now time.Time) {
 // wait is how long the rate keeps the next message back.
 func (b *budget) wait(now time.Time) time.Duration { return max(0, b.ready.Sub(now)) }
 
-// day counts the bytes sent since local midnight.
+// day counts the bytes sent since local midnight, and holds their bound.
 type day struct {
+	limit int64 // 0: none
+
 	mu   sync.Mutex
 	date string
 	n    int64
+	full bool
 }
+
+const (
+	// lastWords is kept for a goodbye.
+	lastWords = 512
+	// around is what a publish adds to topic and payload, at most, with TLS.
+	around = 64
+)
 
 func (d *day) roll(now time.Time) {
 	if date := now.Format(time.DateOnly); date != d.date {
-		d.date, d.n = date, 0
+		d.date, d.n, d.full = date, 0, false
 	}
 }
 
@@ -76,24 +86,31 @@ func (d *day) sent(now time.Time) int64 {
 	return d.n
 }
 
-// lastWords is what a goodbye takes at most, below TLS.
-const lastWords = 512
+// takes reports whether n bytes more may be sent. If not, the day is over.
+func (d *day) takes(now time.Time, n int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.roll(now)
+	if d.limit > 0 && d.n+int64(n) > d.limit-lastWords {
+		d.full = true
+	}
+	return !d.full
+}
 
-// spent is how long nothing may be sent any more: 0 while limit, if any, is
-// not reached.
-func (d *day) spent(now time.Time, limit int64) time.Duration {
-	if limit == 0 || d.sent(now) < limit-lastWords {
+// over is how long nothing may be sent any more; 0 while the day is not over.
+func (d *day) over(now time.Time) time.Duration {
+	if d.takes(now, 0) {
 		return 0
 	}
 	y, m, dd := now.Date()
 	return time.Date(y, m, dd+1, 0, 0, 1, 0, now.Location()).Sub(now)
 }
 
-// forHistory is what history may still take of the day. A sixteenth is left to
+// history is what history may still take of the day. A sixteenth is left to
 // what is live.
-func (d *day) forHistory(now time.Time, limit int64) int64 {
-	if limit == 0 {
+func (d *day) history(now time.Time) int64 {
+	if d.limit == 0 {
 		return math.MaxInt64
 	}
-	return limit - limit/16 - d.sent(now)
+	return d.limit - d.limit/16 - lastWords - d.sent(now)
 }

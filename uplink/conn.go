@@ -24,6 +24,7 @@ type message struct {
 	qos      byte
 	retained bool
 	payload  []byte
+	last     bool // a goodbye, which is sent when the day is over too
 
 	sent time.Time     // when it was handed to the kernel's side; valid after done
 	took time.Duration // from there to the acknowledgement
@@ -40,6 +41,7 @@ type conn struct {
 	raw    atomic.Pointer[counted]
 
 	lost    chan struct{} // closed once it is gone
+	spent   chan struct{} // closed once the day takes no more
 	greeted chan struct{} // closed once the broker has acknowledged something
 	settled chan struct{} // closed once no acknowledgement counts any more, shortly after lost
 	once    sync.Once
@@ -62,7 +64,7 @@ type waiting struct {
 
 func newConn(ackTimeout time.Duration) *conn {
 	return &conn{
-		lost: make(chan struct{}), settled: make(chan struct{}), greeted: make(chan struct{}),
+		lost: make(chan struct{}), settled: make(chan struct{}), greeted: make(chan struct{}), spent: make(chan struct{}),
 		urgent: make(chan *message, 32), history: make(chan *message), order: make(chan waiting, 64),
 		ackTimeout: ackTimeout,
 	}
@@ -105,8 +107,10 @@ func (c *conn) hand(ctx context.Context, to chan<- *message, m *message) error {
 	}
 }
 
-// pump makes all publishes of the connection, in their order.
-func (c *conn) pump() {
+// pump makes all publishes of the connection, in their order, as long as the
+// day takes them.
+func (c *conn) pump(d *day) {
+	spent, before := false, 0
 	for {
 		var m *message
 		select {
@@ -120,6 +124,16 @@ func (c *conn) pump() {
 			}
 		}
 		begin := time.Now()
+		// The one before may not be counted yet.
+		size := len(m.topic) + len(m.payload) + around
+		if !m.last && (spent || !d.takes(begin, size+before)) {
+			if !spent {
+				close(c.spent)
+			}
+			spent = true
+			continue
+		}
+		before = size
 		t := c.client.Publish(m.topic, m.qos, m.retained, m.payload)
 		if m.qos == 0 {
 			continue

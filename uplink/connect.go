@@ -65,7 +65,7 @@ func (u *Uplink) connect(ctx context.Context, broker *url.URL) (*conn, error) {
 		return nil, u.explain(broker, err)
 	}
 	c.read.Store(time.Now().UnixMicro())
-	go c.pump()
+	go c.pump(&u.day)
 	go c.collect()
 	return c, nil
 }

@@ -22,7 +22,7 @@ func (u *Uplink) waitsForClock() bool {
 // history is what history may still send today, when flying bytes are not yet
 // counted.
 func (u *Uplink) history(flying int) int64 {
-	return u.day.forHistory(time.Now(), u.o.Config.MaxBytesDay) - int64(flying)
+	return u.day.history(time.Now()) - int64(flying)
 }
 
 // within reports whether now is in one of the spans, by local wall time: what

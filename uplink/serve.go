@@ -59,6 +59,9 @@ func (u *Uplink) serve(ctx context.Context, c *conn) error {
 				u.leave(c, "asleep")
 				return errAsleep
 			}
+		case <-c.spent:
+			u.leave(c, "asleep")
+			return errSpent
 		case <-status.C:
 			u.publishStatus(ctx, c)
 		case <-live.C:
@@ -66,7 +69,7 @@ func (u *Uplink) serve(ctx context.Context, c *conn) error {
 		case m := <-u.commands.queue:
 			u.commands.answer(ctx, u, c, m)
 		case now := <-watch.C:
-			if u.day.spent(now, u.o.Config.MaxBytesDay) > 0 {
+			if u.day.over(now) > 0 { // pings alone can do that
 				u.leave(c, "asleep")
 				return errSpent
 			}
@@ -99,7 +102,7 @@ func (u *Uplink) announce(ctx context.Context, c *conn, done bool) bool {
 func (u *Uplink) leave(c *conn, word string) {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
-	m := &message{topic: u.topic("availability"), qos: 1, retained: true, payload: []byte(word)}
+	m := &message{topic: u.topic("availability"), qos: 1, retained: true, payload: []byte(word), last: true}
 	if c.say(ctx, m) != nil {
 		return
 	}

@@ -128,6 +128,7 @@ func New(o Options) (*Uplink, error) {
 		window:  make(chan struct{}, 1), ready: make(chan struct{}), told: make(map[string]string),
 		kick: make(chan struct{}, 1), sleep: make(chan struct{}, 1),
 	}
+	u.day.limit = o.Config.MaxBytesDay
 	u.commands.queue = make(chan []byte, 8)
 	u.send.init(u)
 	for _, b := range o.Config.Brokers {
@@ -180,7 +181,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 			case <-u.kick:
 			}
 		}
-		if until := u.day.spent(time.Now(), u.o.Config.MaxBytesDay); until > 0 {
+		if until := u.day.over(time.Now()); until > 0 {
 			u.state(nil, "", errSpent)
 			u.rest(ctx, until)
 			continue

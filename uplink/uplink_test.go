@@ -107,7 +107,7 @@ func TestLinkBreaksInsideMessages(t *testing.T) {
 	}
 	doubled := r.same(u.card())
 	t.Logf("%d records, %d twice, %d connections", len(u.card()), doubled, k.accepted.Load())
-	if most := cuts * mostFlying / 100; doubled > most {
+	if most := 1000 * cuts / 4; doubled > most { // what flies is little beside a window
 		t.Errorf("%d records twice, %d may be", doubled, most)
 	}
 	if k.accepted.Load() < 3 {
