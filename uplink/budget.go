@@ -51,6 +51,7 @@ func (b *budget) wait(now time.Time) time.Duration { return max(0, b.ready.Sub(n
 
 // day counts the bytes sent since local midnight, and holds their bound.
 type day struct {
+	wall  func() time.Time
 	limit int64 // 0: none
 
 	mu   sync.Mutex
@@ -66,31 +67,31 @@ const (
 	around = 64
 )
 
-func (d *day) roll(now time.Time) {
-	if date := now.Format(time.DateOnly); date != d.date {
+func (d *day) roll() {
+	if date := d.wall().Format(time.DateOnly); date != d.date {
 		d.date, d.n, d.full = date, 0, false
 	}
 }
 
-func (d *day) add(now time.Time, n int64) {
+func (d *day) add(n int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.roll(now)
+	d.roll()
 	d.n += n
 }
 
-func (d *day) sent(now time.Time) int64 {
+func (d *day) sent() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.roll(now)
+	d.roll()
 	return d.n
 }
 
 // takes reports whether n bytes more may be sent. If not, the day is over.
-func (d *day) takes(now time.Time, n int) bool {
+func (d *day) takes(n int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.roll(now)
+	d.roll()
 	if d.limit > 0 && d.n+int64(n) > d.limit-lastWords {
 		d.full = true
 	}
@@ -98,19 +99,20 @@ func (d *day) takes(now time.Time, n int) bool {
 }
 
 // over is how long nothing may be sent any more; 0 while the day is not over.
-func (d *day) over(now time.Time) time.Duration {
-	if d.takes(now, 0) {
+func (d *day) over() time.Duration {
+	if d.takes(0) {
 		return 0
 	}
+	now := d.wall()
 	y, m, dd := now.Date()
 	return time.Date(y, m, dd+1, 0, 0, 1, 0, now.Location()).Sub(now)
 }
 
 // history is what history may still take of the day. A sixteenth is left to
 // what is live.
-func (d *day) history(now time.Time) int64 {
+func (d *day) history() int64 {
 	if d.limit == 0 {
 		return math.MaxInt64
 	}
-	return d.limit - d.limit/16 - lastWords - d.sent(now)
+	return d.limit - d.limit/16 - lastWords - d.sent()
 }

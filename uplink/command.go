@@ -191,7 +191,7 @@ func (u *Uplink) long(ctx context.Context, c *conn, q *request, a *reply) error 
 
 // upload opens a window beside the schedule, within its other bounds.
 func (m *commands) upload(ctx context.Context, u *Uplink) error {
-	if !within(u.o.Config.Between, time.Now()) {
+	if !u.inHours() {
 		return errors.New("outside the hours of uplink.between")
 	}
 	if !m.uploading.CompareAndSwap(false, true) {

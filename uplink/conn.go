@@ -126,7 +126,7 @@ func (c *conn) pump(d *day) {
 		begin := time.Now()
 		// The one before may not be counted yet.
 		size := len(m.topic) + len(m.payload) + around
-		if !m.last && (spent || !d.takes(begin, size+before)) {
+		if !m.last && (spent || !d.takes(size+before)) {
 			if !spent {
 				close(c.spent)
 			}
@@ -252,7 +252,7 @@ type counted struct {
 
 func (c *counted) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	c.day.add(time.Now(), int64(n))
+	c.day.add(int64(n))
 	return n, err
 }
 

@@ -45,7 +45,7 @@ func (u *Uplink) exit() { <-u.window }
 
 func (u *Uplink) drain(ctx context.Context) {
 	s := &u.send
-	for s.ahead() && within(u.o.Config.Between, time.Now()) && !u.waitsForClock() {
+	for s.ahead() && u.inHours() && !u.waitsForClock() {
 		c := u.reach(ctx)
 		if c == nil {
 			return

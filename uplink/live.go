@@ -25,7 +25,7 @@ type lived struct {
 // publish may be called more often than each uplink.live.
 func (l *lives) publish(u *Uplink, c *conn) {
 	now := time.Now()
-	if u.o.Config.Live == 0 || !within(u.o.Config.Between, now) {
+	if u.o.Config.Live == 0 || !u.inHours() {
 		return
 	}
 	if l.sources == nil {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"edgeagg/internal/config"
-	"edgeagg/internal/record"
 )
 
 // closed is a span of the day that now is not in.
@@ -107,12 +107,18 @@ func TestOutsideHours(t *testing.T) {
 	}
 }
 
-// Hours end in the middle of a window.
+// Hours that end in the middle of a window end it; it goes on when they come
+// back, without a message twice.
 func TestHoursEnd(t *testing.T) {
 	b := newBroker(t)
+	r := receive(t, b.addr())
 	c := usual(b.url())
-	c.Rate = 20 << 10
+	c.Rate = 40 << 10
+	c.Between = []config.Span{{From: 60, To: 120}}
 	u := newRig(t, c)
+	var at atomic.Int64 // minutes after midnight
+	at.Store(90)
+	u.wall = func() time.Time { return time.Date(2026, 3, 1, 0, int(at.Load()), 0, 0, time.Local) }
 	u.write(2000)
 	u.run().connected()
 	done := make(chan struct{})
@@ -121,10 +127,16 @@ func TestHoursEnd(t *testing.T) {
 		u.Drain(t.Context())
 	}()
 	until(t, "the window is open", func() bool { return u.Stats().Records > 0 })
-	u.stop() // the same path as a rate that holds messages back
+	at.Store(120)
 	<-done
-	if u.j.Acked() == u.j.Synced() {
-		t.Error("the window was over at once: the rate does not hold")
+	if acked := u.j.Acked(); acked == 0 || acked == u.j.Synced() {
+		t.Errorf("cursor at %d", acked)
+	}
+	at.Store(24*60 + 61)
+	u.o.Config.Rate = 0
+	u.drain()
+	if doubled := r.same(u.card()); doubled != 0 {
+		t.Errorf("%d twice", doubled)
 	}
 }
 
@@ -214,8 +226,6 @@ func TestCommands(t *testing.T) {
 	if m := again[len(again)-1]; !m.Resend || len(m.Records) != 10 || string(m.Records[0]) != u.card()[9] {
 		t.Errorf("resent: %+v", m)
 	}
-	var at record.Record
-	_ = at
 	from, to := timeOf(t, u.card()[30]), timeOf(t, u.card()[40])
 	if a := ask(fmt.Sprintf(`{"id":"4","do":"resend","from":%q,"to":%q}`, from, to)); !a.OK || *a.Sent == 0 {
 		t.Errorf("resend by time: %+v", a)

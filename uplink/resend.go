@@ -111,7 +111,7 @@ func (s *resending) add(ctx context.Context, e *journal.Entry) error {
 func (s *resending) flush(ctx context.Context) error {
 	u := s.u
 	for len(s.b.ends) > 0 {
-		if !within(u.o.Config.Between, time.Now()) {
+		if !u.inHours() {
 			return errors.New("outside the hours of uplink.between")
 		}
 		room := s.budget.room(u.o.Config.Message, u.history(0))

@@ -22,8 +22,11 @@ func (u *Uplink) waitsForClock() bool {
 // history is what history may still send today, when flying bytes are not yet
 // counted.
 func (u *Uplink) history(flying int) int64 {
-	return u.day.history(time.Now()) - int64(flying)
+	return u.day.history() - int64(flying)
 }
+
+// inHours reports whether history and live values may go now.
+func (u *Uplink) inHours() bool { return within(u.o.Config.Between, u.wall()) }
 
 // within reports whether now is in one of the spans, by local wall time: what
 // a change of summer time skips or repeats is skipped or repeated here too.

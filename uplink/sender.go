@@ -165,7 +165,7 @@ func (s *sender) room() bool {
 // or its budget is spent.
 func (s *sender) publish(ctx context.Context, c *conn) (more bool, err error) {
 	u := s.u
-	if !within(u.o.Config.Between, time.Now()) {
+	if !u.inHours() {
 		return false, nil
 	}
 	room := s.budget.room(s.t.message, u.history(s.bytes))

@@ -68,8 +68,8 @@ func (u *Uplink) serve(ctx context.Context, c *conn) error {
 			u.lives.publish(u, c)
 		case m := <-u.commands.queue:
 			u.commands.answer(ctx, u, c, m)
-		case now := <-watch.C:
-			if u.day.over(now) > 0 { // pings alone can do that
+		case <-watch.C:
+			if u.day.over() > 0 { // pings alone can do that
 				u.leave(c, "asleep")
 				return errSpent
 			}
@@ -84,7 +84,7 @@ func (u *Uplink) serve(ctx context.Context, c *conn) error {
 // announce publishes what describes the sources, once a connection, and not
 // outside the hours in which history may go.
 func (u *Uplink) announce(ctx context.Context, c *conn, done bool) bool {
-	if done || !within(u.o.Config.Between, time.Now()) {
+	if done || !u.inHours() {
 		return done
 	}
 	for _, s := range u.o.Sources {

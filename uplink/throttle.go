@@ -16,7 +16,8 @@ const (
 )
 
 // throttle adapts what is in flight, and the size of messages, to the line:
-// one message more for each quick acknowledgement, half once a slow one comes.
+// one message more for each acknowledgement in time, half once a slow one comes,
+// and from then on one more a round trip.
 type throttle struct {
 	most    int // bytes of a message by config
 	ceiling int // and by what the broker takes
@@ -34,7 +35,11 @@ func newThrottle(most int) throttle {
 func (t *throttle) acked(sent time.Time, took, rtt time.Duration) {
 	switch delay := took - rtt; {
 	case delay <= slowAck:
-		t.limit = min(t.limit+t.message, max(mostFlying, t.message))
+		more := t.message
+		if !t.cut.IsZero() { // the line's measure is known: one more a round trip
+			more = max(1, t.message*t.message/t.limit)
+		}
+		t.limit = min(t.limit+more, max(mostFlying, t.message))
 		if delay <= quickAck {
 			t.message = min(t.message*2, t.ceiling)
 		}

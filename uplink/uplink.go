@@ -72,6 +72,7 @@ type Uplink struct {
 	o          Options
 	log        *slog.Logger
 	began      time.Time
+	wall       func() time.Time // of the schedule; tests move it
 	ackTimeout time.Duration
 	backoff    [2]time.Duration // the first one and the longest
 
@@ -110,6 +111,8 @@ const (
 	// firstBackoff and longestBackoff bound the wait between tries.
 	firstBackoff   = 500 * time.Millisecond
 	longestBackoff = 30 * time.Second
+	// leastDay is the least that max_bytes_day may be.
+	leastDay = 4 << 10
 	// steady is how long a connection has to live for the wait to begin anew.
 	steady = 10 * time.Second
 )
@@ -121,14 +124,16 @@ func New(o Options) (*Uplink, error) {
 		return nil, errors.New("uplink: no broker")
 	case c.Format != "json" && c.Format != "influx" && c.Format != "thingsboard":
 		return nil, fmt.Errorf("uplink.format = %q: expected json, influx or thingsboard", c.Format)
+	case c.MaxBytesDay > 0 && c.MaxBytesDay < leastDay:
+		return nil, fmt.Errorf("uplink.max_bytes_day = %d: a login, a status and a goodbye need %d bytes", c.MaxBytesDay, leastDay)
 	}
 	u := &Uplink{
-		o: o, log: o.Log, began: time.Now(), since: time.Now(), ackTimeout: ackTimeout,
+		o: o, log: o.Log, began: time.Now(), since: time.Now(), wall: time.Now, ackTimeout: ackTimeout,
 		backoff: [...]time.Duration{firstBackoff, longestBackoff},
 		window:  make(chan struct{}, 1), ready: make(chan struct{}), told: make(map[string]string),
 		kick: make(chan struct{}, 1), sleep: make(chan struct{}, 1),
 	}
-	u.day.limit = o.Config.MaxBytesDay
+	u.day.limit, u.day.wall = o.Config.MaxBytesDay, func() time.Time { return u.wall() }
 	u.commands.queue = make(chan []byte, 8)
 	u.send.init(u)
 	for _, b := range o.Config.Brokers {
@@ -147,7 +152,7 @@ func New(o Options) (*Uplink, error) {
 func (u *Uplink) Stats() Stats {
 	s := Stats{
 		Acked: u.o.Journal.Acked(), Records: u.records.Load(), Bytes: u.bytes.Load(),
-		BytesToday: u.day.sent(time.Now()), Reconnects: u.connects.Load(),
+		BytesToday: u.day.sent(), Reconnects: u.connects.Load(),
 	}
 	if synced := u.o.Journal.Synced(); synced > s.Acked {
 		s.Backlog = synced - s.Acked
@@ -181,7 +186,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 			case <-u.kick:
 			}
 		}
-		if until := u.day.over(time.Now()); until > 0 {
+		if until := u.day.over(); until > 0 {
 			u.state(nil, "", errSpent)
 			u.rest(ctx, until)
 			continue
