@@ -1,11 +1,16 @@
 package record
 
-import "strconv"
+import (
+	"strconv"
+	"unicode/utf8"
+)
 
 // AppendInflux adds r as one line of InfluxDB's line protocol, with its
 // newline: the measurement is the source (gaps and events have measurements of
 // their own), tags are device and journal, numbers are floats, the field seq
-// is an integer, the time is in nanoseconds.
+// is an integer, the time is in nanoseconds. A field of a reading that is named
+// as one that edgeagg adds (seq, quality, why, clock), or as time, which is
+// reserved there, gets an underscore behind its name.
 func AppendInflux(dst []byte, r *Record, device, journal string) []byte {
 	switch r.Kind {
 	case Reading:
@@ -23,8 +28,8 @@ func AppendInflux(dst []byte, r *Record, device, journal string) []byte {
 	dst = append(dst, ' ')
 	text := func(key, value string) {
 		if value != "" {
-			dst = appendEscaped(dst, key, ",= ")
-			dst = append(appendFieldText(append(dst, '='), value), ',')
+			dst = append(append(dst, key...), '=')
+			dst = append(appendFieldText(dst, value), ',')
 		}
 	}
 	whole := func(key string, v int64) {
@@ -38,14 +43,13 @@ func AppendInflux(dst []byte, r *Record, device, journal string) []byte {
 			if !f.Finite() {
 				continue
 			}
-			if f.Type == String {
-				text(f.Name, f.Text)
-				continue
-			}
-			dst = append(appendEscaped(dst, f.Name, ",= "), '=')
-			if v, ok := f.Number(); ok {
+			dst = append(appendFieldKey(dst, f.Name), '=')
+			switch v, ok := f.Number(); {
+			case ok:
 				dst = AppendFloat(dst, v)
-			} else {
+			case f.Type == String:
+				dst = appendFieldText(dst, f.Text)
+			default:
 				dst = strconv.AppendBool(dst, f.Int != 0)
 			}
 			dst = append(dst, ',')
@@ -100,36 +104,45 @@ func appendTag(dst []byte, key, value string) []byte {
 	return appendEscaped(dst, value, ",= ")
 }
 
+func appendFieldKey(dst []byte, name string) []byte {
+	switch name {
+	case "":
+		return append(dst, "value"...) // a key has to be something
+	case "seq", "quality", "why", "clock", "time":
+		return append(append(dst, name...), '_')
+	}
+	return appendEscaped(dst, name, ",= ")
+}
+
 // appendEscaped adds a measurement, key or tag value with a backslash before
-// the characters that are special there. A newline cannot be escaped there and
+// the characters that are special there. A newline cannot be escaped and
 // becomes a space; a backslash at the end would escape what follows.
 func appendEscaped(dst []byte, s, special string) []byte {
-	for i := range len(s) {
-		c := s[i]
-		if c == '\n' || c == '\r' {
-			c = ' '
-		}
-		for j := range len(special) {
-			if c == special[j] {
-				dst = append(dst, '\\')
-			}
-		}
-		dst = append(dst, c)
-	}
+	dst = appendLine(dst, s, special)
 	if len(s) > 0 && s[len(s)-1] == '\\' {
 		dst = append(dst, '_')
 	}
 	return dst
 }
 
-// appendFieldText adds a string field's value in quotes.
+// appendFieldText adds a string field's value in quotes. Newlines are not part
+// of the protocol there either.
 func appendFieldText(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	for i := range len(s) {
-		if s[i] == '"' || s[i] == '\\' {
-			dst = append(dst, '\\')
+	return append(appendLine(append(dst, '"'), s, `"\`), '"')
+}
+
+// appendLine adds s as UTF-8 on one line, with a backslash before each special character.
+func appendLine(dst []byte, s, special string) []byte {
+	for _, c := range s { // bytes that are not UTF-8 come as U+FFFD
+		if c == '\n' || c == '\r' {
+			c = ' '
 		}
-		dst = append(dst, s[i])
+		for _, x := range special {
+			if c == x {
+				dst = append(dst, '\\')
+			}
+		}
+		dst = utf8.AppendRune(dst, c)
 	}
-	return append(dst, '"')
+	return dst
 }
