@@ -35,6 +35,7 @@ func TestFileHoldsANumber(t *testing.T) {
 		want  string
 	}{
 		{"21530\n", 0.001, `"fields":{"temperature":21.53}}`},
+		{"1148\n", 0.001, `"fields":{"temperature":1.148}}`},
 		{"-1250\n", 0.001, `"fields":{"temperature":-1.25}}`},
 		{"42\n", 1, `"fields":{"temperature":42}}`},
 		{"  1.5e2 ", 1, `"fields":{"temperature":150}}`},

@@ -107,27 +107,57 @@ func (s *Source) keepRate(ctx context.Context, d driver) error {
 	}
 }
 
-// patience is how long a stream is waited for at once: what overflowed, and
-// the end of the program, are looked after in between.
-const patience = 100 * time.Millisecond
+const (
+	// patience is how long a stream is waited for at once: what overflowed, and
+	// the end of the program, are looked after in between.
+	patience = 100 * time.Millisecond
+	// lastFills is how often a stream is read once more when the program ends,
+	// for what had come by then: the kernel's 4096 bytes, and more.
+	lastFills = 4
+)
 
 // listen reads what a device sends by itself, or in answer to polls.
 func (s *Source) listen(ctx context.Context, h *hand, d stream) error {
 	rec := new(record.Record)
 	read := func() error { return d.Read(rec) }
-	wait := patience
+	wait := time.Millisecond // at first only to see whether it can be read
 	fill := func() error { return d.fill(wait) }
-	asks := s.cfg.Poll != ""
+	asks, ready := s.cfg.Poll != "", false
 	var asked record.Time // when the poll went out that waits for its answer
 	if asks {
 		s.aim()
 	}
-	if !asks || s.outage.reason == record.Unplugged {
-		s.up(ctx)
-		s.setState("ok")
-	}
-	for {
-		for ctx.Err() == nil {
+	for left := lastFills; ; {
+		if ctx.Err() != nil {
+			if left--; left < 0 {
+				return ctx.Err()
+			}
+			wait = 0
+		} else if asks && ready {
+			if err := s.converse(ctx, h, d, &asked); err != nil {
+				return err
+			}
+			if asked == (record.Time{}) {
+				wait = max(0, min(wait, time.Duration(s.tick-s.o.Now().Mono)*time.Microsecond))
+			}
+		}
+		err := s.bounded(ctx, h, s.cfg.Timeout+patience, fill)
+		if err != nil && !errors.Is(err, errIdle) {
+			return err
+		}
+		if !ready && (!asks || s.outage.reason == record.Unplugged) {
+			s.up(ctx)
+			s.setState("ok")
+		}
+		ready, wait = true, patience
+		if err != nil {
+			s.mend(ctx)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			continue
+		}
+		for {
 			fresh(rec)
 			err := guard(s.log, read)
 			if errors.Is(err, errIdle) {
@@ -143,37 +173,30 @@ func (s *Source) listen(ctx context.Context, h *hand, d stream) error {
 				s.advance()
 			}
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		wait = patience
-		if asks {
-			now := s.o.Now()
-			switch {
-			case asked == (record.Time{}) && now.Mono >= s.tick:
-				if err := s.bounded(ctx, h, s.cfg.Timeout, d.ask); err != nil {
-					return err
-				}
-				asked = s.o.Now()
-			case asked == (record.Time{}):
-				wait = min(wait, time.Duration(s.tick-now.Mono)*time.Microsecond)
-			case now.Mono-asked.Mono >= s.cfg.Timeout.Microseconds():
-				err := fmt.Errorf("no answer to the poll within %v", s.cfg.Timeout)
-				if s.outage.reason != "" {
-					return err // twice: open the port anew
-				}
-				s.down(ctx, err)
-				asked = record.Time{}
-				s.aim()
-			}
-		}
-		switch err := s.bounded(ctx, h, s.cfg.Timeout+patience, fill); {
-		case errors.Is(err, errIdle):
-			s.mend(ctx)
-		case err != nil:
+	}
+}
+
+// converse sends the poll when it is due, and looks after its answer. One that
+// does not come is a reading that is missing; the second time it is an error,
+// so that the port is opened anew.
+func (s *Source) converse(ctx context.Context, h *hand, d stream, asked *record.Time) error {
+	now := s.o.Now()
+	switch waits := *asked != (record.Time{}); {
+	case !waits && now.Mono >= s.tick:
+		if err := s.bounded(ctx, h, s.cfg.Timeout, d.ask); err != nil {
 			return err
 		}
+		*asked = s.o.Now()
+	case waits && now.Mono-asked.Mono >= s.cfg.Timeout.Microseconds():
+		err := fmt.Errorf("no answer to the poll within %v", s.cfg.Timeout)
+		if s.outage.reason != "" {
+			return err
+		}
+		s.down(ctx, err)
+		*asked = record.Time{}
+		s.aim()
 	}
+	return nil
 }
 
 // fresh empties r for the next reading.

@@ -16,9 +16,10 @@ const (
 	// the first of a line.
 	silence = 50 * time.Millisecond
 	// gather is how long bytes are left in the kernel's buffer behind the
-	// beginning of a line: at 1 Mbaud that is 400 of its 4096 bytes. Each
-	// wake-up costs more than reading a line.
-	gather = 4 * time.Millisecond
+	// beginning of a line that trickles in: at 1 Mbaud that is 400 of its 4096
+	// bytes. Each wake-up costs more than reading a line.
+	gather  = 4 * time.Millisecond
+	trickle = 1024 // bytes at once that are no trickle
 	// lookAgain is how often the name of a silent port is looked up.
 	lookAgain = time.Second
 )
@@ -35,6 +36,7 @@ type lines struct {
 	at     record.Time // when the newest bytes came
 	opened time.Time
 	looked time.Time // when the port's name was looked up, or bytes came
+	came   int       // how many bytes came at last
 	heard  bool      // a byte has come since the opening
 	cut    bool      // the next line may have lost its beginning
 }
@@ -98,7 +100,7 @@ func (l *lines) reading(r *record.Record, line []byte, long bool) {
 }
 
 func (l *lines) fill(limit time.Duration) error {
-	if l.f.partial() && time.Since(l.looked) < gather {
+	if limit > 0 && l.came < trickle && l.f.partial() && time.Since(l.looked) < gather {
 		time.Sleep(gather)
 	}
 	n, err := l.p.Read(l.f.room(), limit)
@@ -115,7 +117,7 @@ func (l *lines) fill(limit time.Duration) error {
 	case err != nil:
 		return err
 	}
-	l.at, l.looked = l.now(), now
+	l.at, l.looked, l.came = l.now(), now, n
 	if !l.heard {
 		l.heard, l.cut = true, now.Sub(l.opened) < silence
 	}

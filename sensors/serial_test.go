@@ -2,11 +2,13 @@ package sensors
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -292,4 +294,103 @@ func TestSerialStartAndPoll(t *testing.T) {
 		}
 	}
 	b.sound(t)
+}
+
+// What had come when the program was told to end is kept.
+func TestSerialEndKeepsWhatHasCome(t *testing.T) {
+	pty, b := openPTY(t), newBook()
+	set, stop := serve(t, options(b, serialSource(pty.name, "text")))
+	inState(t, set.Sources()[0], "ok")
+	const lines = 1000
+	pty.send(t, strings.Repeat("a\n", lines))
+	stop()
+	if n := len(b.of(record.Reading)); n != lines {
+		t.Errorf("%d of %d lines are kept", n, lines)
+	}
+	b.sound(t)
+}
+
+// Lines that come faster than one at a time, over several ports at once.
+func TestSerialNothingIsLost(t *testing.T) {
+	const ports, lines = 4, 5000
+	b := newBook()
+	var sources []config.Source
+	var ptys []*pty
+	for i := range ports {
+		p := openPTY(t)
+		ptys = append(ptys, p)
+		c := serialSource(p.name, "csv", config.Field{Name: "n"}, config.Field{Name: "v", Unit: "V"})
+		c.Name, c.Baud = fmt.Sprint("port", i), 921_600
+		sources = append(sources, c)
+	}
+	set, stop := serve(t, options(b, sources...))
+	for i, p := range ptys {
+		inState(t, set.Sources()[i], "ok")
+		go func() {
+			for n := range lines {
+				if _, err := fmt.Fprintf(p.far, "%d,%d.5\n", n, n%100); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	until(t, "all lines are read", func() bool {
+		for _, s := range set.Sources() {
+			if s.Status().Readings < lines {
+				return false
+			}
+		}
+		return true
+	})
+	stop()
+	b.sound(t)
+	next := map[string]int64{}
+	for _, r := range b.of(record.Reading) {
+		if n := r.Fields[0].Int; n != next[r.Source] {
+			t.Fatalf("%s: line %d behind line %d", r.Source, n, next[r.Source]-1)
+		}
+		next[r.Source]++
+	}
+}
+
+// BenchmarkSerial is the whole way of a line from a pty to the sink, as CPU of
+// the whole process, the device's side with it. Lines come in blocks of 16, or
+// each by itself.
+func BenchmarkSerial(b *testing.B) {
+	for _, block := range []int{1, 16} {
+		b.Run(fmt.Sprintf("%d lines at a time", block), func(b *testing.B) {
+			pty := openPTY(b)
+			o := options(newBook(), serialSource(pty.name, "csv", config.Field{Name: "t", Unit: "Cel"}, config.Field{Name: "h", Unit: "%RH"}, config.Field{Name: "p"}))
+			o.Sink = nowhere{}
+			set, err := New(o)
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(b.Context())
+			var wg sync.WaitGroup
+			wg.Go(func() { set.Run(ctx) })
+			defer func() { cancel(); wg.Wait() }()
+			s := set.Sources()[0]
+			for s.Status().State != "ok" {
+				runtime.Gosched()
+			}
+			lines := strings.Repeat("21.53,48.2,1013\r\n", block)
+			var before, after unix.Rusage
+			_ = unix.Getrusage(unix.RUSAGE_SELF, &before)
+			b.ReportAllocs()
+			b.SetBytes(int64(len(lines) / block))
+			b.ResetTimer()
+			for n := 0; n < b.N; n += block {
+				pty.send(b, lines)
+			}
+			var newest []byte
+			for n := uint64(0); n < uint64(b.N); runtime.Gosched() {
+				newest, n = s.Newest(newest[:0])
+			}
+			b.StopTimer()
+			_ = unix.Getrusage(unix.RUSAGE_SELF, &after)
+			cpu := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+			b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/line")
+		})
+	}
 }

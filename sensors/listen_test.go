@@ -15,6 +15,8 @@ type asked struct {
 	mu     sync.Mutex
 	mute   bool
 	gone   bool
+	broken bool          // it can be opened, but not read
+	hang   chan struct{} // fill waits for it
 	late   time.Duration // of an answer
 	polls  []time.Time
 	opened int
@@ -47,8 +49,9 @@ func (a *asked) ask() error {
 
 func (a *asked) fill(limit time.Duration) error {
 	a.mu.Lock()
-	gone, c := a.gone, a.answer
+	gone, c, hang := a.gone || a.broken, a.answer, a.hang
 	a.mu.Unlock()
+	wait(hang)
 	if gone {
 		return errGone
 	}
@@ -87,11 +90,16 @@ func (a *asked) set(f func()) {
 
 func playAsked(t *testing.T, b *book, a *asked, c config.Source) (*Source, func()) {
 	t.Helper()
-	c.Poll = "?"
 	o := options(b)
 	c.Name = "asked"
 	s := newSource(&c, kind{sends, a.open, onBus, configured}, &o)
 	return s, runSet(t, &Set{sources: []*Source{s}})
+}
+
+func polls(d time.Duration) config.Source {
+	c := every(d)
+	c.Poll = "?"
+	return c
 }
 
 // Polls keep to the clock, also beside a slow answer.
@@ -99,7 +107,7 @@ func TestPollsKeepToTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, a := newBook(), &asked{late: 70 * time.Millisecond}
 		time.Sleep(333 * time.Millisecond)
-		s, stop := playAsked(t, b, a, every(time.Second))
+		s, stop := playAsked(t, b, a, polls(time.Second))
 		time.Sleep(time.Minute)
 		stop()
 		if got := tale(b); got != "61 readings" && got != "60 readings" {
@@ -122,7 +130,7 @@ func TestPollsKeepToTheClock(t *testing.T) {
 func TestPollWithoutAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, a := newBook(), &asked{}
-		c := every(time.Second)
+		c := polls(time.Second)
 		c.Timeout = 300 * time.Millisecond
 		s, stop := playAsked(t, b, a, c)
 		time.Sleep(5500 * time.Millisecond) // at 0 and 5 ticks
@@ -160,8 +168,61 @@ func TestPollWithoutAnswer(t *testing.T) {
 		if n != 52 {
 			t.Errorf("%d ticks in 51.5 s: %s", n, tale(b))
 		}
+		if events := len(b.of(record.Event)); events != 6 {
+			t.Errorf("%d events: %s", events, tale(b))
+		}
 		if st := s.Status(); st.Lost[record.Unplugged] < 9 || st.Lost[record.Unplugged] > 11 || st.Lost[record.Error] < 21 || st.Lost[record.Error] > 23 {
 			t.Errorf("status %+v", st)
 		}
+	})
+}
+
+// A port that can be opened but not read has not come back.
+func TestPortThatCannotBeReadStaysUnplugged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, a := newBook(), &asked{broken: true}
+		s, stop := playAsked(t, b, a, config.Source{Timeout: time.Second})
+		time.Sleep(time.Minute)
+		if st := s.Status(); st.State != "unplugged" || a.openings() < 30 {
+			t.Errorf("%+v, opened %d times", st, a.openings())
+		}
+		a.set(func() { a.broken = false })
+		time.Sleep(10 * time.Second)
+		stop()
+		if got := tale(b); got != "unplugged, unplugged gap of -1, plugged" || s.Status().State != "ok" {
+			t.Errorf("%s, %+v", got, s.Status())
+		}
+	})
+}
+
+// A read that hangs in the kernel is left alone; the gap of a device that
+// sends by itself has no count.
+func TestStreamThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, a := newBook(), &asked{}
+		s, stop := playAsked(t, b, a, config.Source{Timeout: time.Second})
+		time.Sleep(time.Second)
+		hang := make(chan struct{})
+		a.set(func() { a.hang = hang })
+		time.Sleep(time.Minute)
+		if st := s.Status(); st.State != "error" || st.Abandoned != 1 || a.openings() != 1 {
+			t.Errorf("%+v, opened %d times", st, a.openings())
+		}
+		a.set(func() { a.hang = nil })
+		close(hang)
+		time.Sleep(time.Minute)
+		if got := tale(b); got != "failed, error gap of -1, back" {
+			t.Error(got)
+		}
+		again := make(chan struct{})
+		a.set(func() { a.hang = again })
+		time.Sleep(200 * time.Millisecond)
+		asked := time.Now()
+		stop()
+		if took := time.Since(asked); took > 1100*time.Millisecond {
+			t.Errorf("the end took %v", took)
+		}
+		close(again)
+		time.Sleep(time.Second) // until the call that hung is over
 	})
 }
