@@ -45,10 +45,17 @@ func (b *batch) add(e *journal.Entry) error {
 	return nil
 }
 
+// firstRatio is how well records are taken to compress before one message has
+// shown it.
+const firstRatio = 6
+
 // want is how many bytes of records make a message of most bytes.
 func (b *batch) want(most int) int {
 	if b.e.gz == nil {
 		return most
+	}
+	if b.ratio == 0 {
+		return most * firstRatio
 	}
 	return int(float64(most) * max(b.ratio, 1))
 }
