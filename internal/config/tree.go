@@ -234,8 +234,8 @@ func (r *reader) path(it unstable.Iterator) (names []string, line int) {
 // open finds or makes the table of a header; nil if it cannot be.
 func (r *reader) open(names []string, line int, array bool) *node {
 	at := r.root
-	for _, name := range names[:len(names)-1] {
-		if at = r.into(at, name, line); at == nil {
+	for i := range names[:len(names)-1] {
+		if at = r.into(at, names[:i+1], line); at == nil {
 			return nil
 		}
 	}
@@ -261,9 +261,10 @@ func (r *reader) open(names []string, line int, array bool) *node {
 	return nil
 }
 
-// into goes to a table inside at, made if need be; of an array of tables, to
-// the last one of this file.
-func (r *reader) into(at *node, name string, line int) *node {
+// into goes to the table inside at that names end with, made if need be; of an
+// array of tables, to the last one of this file.
+func (r *reader) into(at *node, names []string, line int) *node {
+	name := names[len(names)-1]
 	next := at.get(name)
 	switch {
 	case next == nil:
@@ -276,7 +277,7 @@ func (r *reader) into(at *node, name string, line int) *node {
 			return nil
 		}
 	case next.kind != tableKind:
-		r.twice(append(slices.Clone(r.table), name), line, next)
+		r.twice(names, line, next)
 		return nil
 	}
 	return next
@@ -288,14 +289,15 @@ func (r *reader) twice(names []string, line int, old *node) {
 
 // set puts a value under a possibly dotted key.
 func (r *reader) set(at *node, names []string, line int, v *node) {
-	for _, name := range names[:len(names)-1] {
-		if at = r.into(at, name, line); at == nil {
+	path := slices.Concat(r.table, names)
+	for i := range names[:len(names)-1] {
+		if at = r.into(at, path[:len(r.table)+i+1], line); at == nil {
 			return
 		}
 	}
 	name := names[len(names)-1]
 	if old := at.get(name); old != nil {
-		r.twice(append(slices.Clone(r.table), names...), line, old)
+		r.twice(path, line, old)
 		return
 	}
 	at.keys = append(at.keys, &member{name, line, v})
