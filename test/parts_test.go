@@ -352,3 +352,5 @@ func config(t *testing.T, format string, args ...any) string {
 	}
 	return name
 }
+
+func writeFile(name, content string) error { return os.WriteFile(name, []byte(content), 0o600) }
