@@ -188,14 +188,14 @@ func New(ctx context.Context, cfg Config) (Aggregator, error) {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	if err := cfg.normalize(); err != nil {
+	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
 	a := &agg{cfg: cfg, valid: true, parent: ctx, wake: make(chan struct{}, 1), limit: cfg.BufWriter}
 	if cfg.BufBytes > 0 {
 		a.q.buf = make([]byte, cfg.BufBytes)
 	}
-	e := newEpoch(nil, ctx)
+	e := newEpoch(ctx)
 	if ctx.Done() != nil {
 		e.watch(ctx, func() { _ = e.Err() })
 	}

@@ -19,8 +19,8 @@ type epoch struct {
 	unwatch []func() bool
 }
 
-func newEpoch(ctx, base context.Context) *epoch {
-	return &epoch{base: base, ctx: ctx, done: make(chan struct{})}
+func newEpoch(base context.Context) *epoch {
+	return &epoch{base: base, done: make(chan struct{})}
 }
 
 // cancel ends the epoch; the first reason stays.

@@ -52,7 +52,8 @@ func (a *agg) start(ctx context.Context) error {
 func (a *agg) begin(ctx context.Context) {
 	e := a.now.Load()
 	if !e.adopt(ctx) {
-		e = newEpoch(ctx, a.parent)
+		e = newEpoch(a.parent)
+		e.adopt(ctx)
 		a.now.Swap(e).cancel(context.Canceled)
 	}
 	a.began.Store(time.Now().UnixNano())
@@ -110,7 +111,7 @@ func (a *agg) Stop() error {
 	if !a.ok() {
 		return ErrInvalidInstance
 	}
-	_, err := a.finish(nil, false)
+	_, err := a.finish(context.Background(), false, false)
 	return err
 }
 
@@ -118,19 +119,20 @@ func (a *agg) Shutdown(ctx context.Context) (left int, err error) {
 	if !a.ok() {
 		return 0, ErrInvalidInstance
 	}
-	return a.finish(ctx, false)
+	return a.finish(ctx, true, false)
 }
 
 func (a *agg) Close() error {
 	if !a.ok() {
 		return ErrInvalidInstance
 	}
-	_, err := a.finish(nil, true)
+	_, err := a.finish(context.Background(), false, true)
 	return err
 }
 
-// finish stops the loop and waits for it, as long as ctx says if it is given.
-func (a *agg) finish(ctx context.Context, final bool) (left int, err error) {
+// finish stops the loop and waits for it until ctx ends. A patient one
+// retries meanwhile what fails.
+func (a *agg) finish(ctx context.Context, patient, final bool) (left int, err error) {
 	a.mu.Lock()
 	a.closed = a.closed || final
 	l := a.loop
@@ -141,22 +143,16 @@ func (a *agg) finish(ctx context.Context, final bool) (left int, err error) {
 		a.mu.Unlock()
 		return 0, nil
 	}
-	if ctx != nil {
-		l.patient = true
-	}
+	l.patient = l.patient || patient
 	a.end()
 	inside := a.inside()
 	a.mu.Unlock()
 	if inside {
 		return 0, nil // it ends once this callback returns
 	}
-	var given <-chan struct{}
-	if ctx != nil {
-		given = ctx.Done()
-	}
 	select {
 	case <-l.ended:
-	case <-given:
+	case <-ctx.Done():
 		a.mu.Lock()
 		if !isClosed(l.giveUp) {
 			close(l.giveUp)
@@ -340,8 +336,7 @@ func (k *ticker) start(every time.Duration, f func()) {
 	}
 	k.life++
 	life, next := k.life, time.Now().Add(every)
-	var fire func()
-	fire = func() {
+	k.t = time.AfterFunc(every, func() {
 		f()
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -351,8 +346,7 @@ func (k *ticker) start(every time.Duration, f func()) {
 		now := time.Now()
 		next = next.Add(now.Sub(next).Truncate(every) + every)
 		k.t.Reset(next.Sub(now))
-	}
-	k.t = time.AfterFunc(every, fire)
+	})
 }
 
 func (k *ticker) stop() {

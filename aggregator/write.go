@@ -15,12 +15,15 @@ type waiter struct {
 
 var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan error, 1)} }}
 
-func (a *agg) Write(p []byte) (int, error) { return a.write(nil, p, true) }
+func (a *agg) Write(p []byte) (int, error) { return a.write(context.Background(), p, true) }
 
-func (a *agg) TryWrite(p []byte) (int, error) { return a.write(nil, p, false) }
+func (a *agg) TryWrite(p []byte) (int, error) { return a.write(context.Background(), p, false) }
 
 func (a *agg) WriteContext(ctx context.Context, p []byte) (int, error) {
-	if ctx != nil && ctx.Err() != nil {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
 	return a.write(ctx, p, true)
@@ -77,14 +80,10 @@ func (a *agg) write(ctx context.Context, p []byte, wait bool) (int, error) {
 
 // await waits until the record of w was taken, or will not be.
 func (a *agg) await(ctx context.Context, w *waiter, n int) (int, error) {
-	var given <-chan struct{}
-	if ctx != nil {
-		given = ctx.Done()
-	}
 	var err error
 	select {
 	case err = <-w.done:
-	case <-given:
+	case <-ctx.Done():
 		a.mu.Lock()
 		if w.in {
 			a.unlist(w)

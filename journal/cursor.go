@@ -43,6 +43,16 @@ func readCursor(name string) (id ID, seq, count uint64) {
 	return id, seq, count
 }
 
+// cursorSlot is the page that says seq, in the count-th save.
+func cursorSlot(id ID, seq, count uint64) []byte {
+	le := binary.LittleEndian
+	p := append(append(make([]byte, 0, page), cursorMagic...), id[:]...)
+	p = le.AppendUint64(p, seq)
+	p = le.AppendUint64(p, count)
+	p = le.AppendUint32(p, crc32.Checksum(p, castagnoli))
+	return p[:page]
+}
+
 // save writes the older slot and makes it durable.
 func (c *cursor) save(id ID, seq uint64) error {
 	c.mu.Lock()
@@ -56,12 +66,7 @@ func (c *cursor) save(id ID, seq uint64) error {
 		c.f, made = f, true
 	}
 	c.count++
-	le := binary.LittleEndian
-	p := append(append(make([]byte, 0, page), cursorMagic...), id[:]...)
-	p = le.AppendUint64(p, seq)
-	p = le.AppendUint64(p, c.count)
-	p = le.AppendUint32(p, crc32.Checksum(p, castagnoli))
-	_, err := c.f.WriteAt(p[:page], int64(c.count%2)*page)
+	_, err := c.f.WriteAt(cursorSlot(id, seq, c.count), int64(c.count%2)*page)
 	if err == nil {
 		err = fdatasync(c.f)
 	}

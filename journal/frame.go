@@ -22,15 +22,6 @@ func saltSum(salt uint64) uint32 {
 	return crc32.Checksum(binary.LittleEndian.AppendUint64(nil, salt), castagnoli)
 }
 
-func frameSum(salted uint32, lenAndPayload []byte, seq uint64) uint32 {
-	var b [10]byte
-	binary.LittleEndian.PutUint16(b[:], uint16(seq))
-	binary.LittleEndian.PutUint64(b[2:], seq)
-	sum := crc32.Update(salted, castagnoli, b[:2])
-	sum = crc32.Update(sum, castagnoli, lenAndPayload)
-	return crc32.Update(sum, castagnoli, b[2:])
-}
-
 // frameBytes is the size of the frame of a payload of n bytes.
 func frameBytes(n int) int {
 	return 4 + 2 + (bits.Len64(uint64(n)|1)+6)/7 + n
@@ -41,14 +32,22 @@ func appendFrame(dst []byte, salted uint32, seq uint64, payload []byte) []byte {
 	dst = append(dst, 0, 0, 0, 0, byte(seq), byte(seq>>8))
 	dst = binary.AppendUvarint(dst, uint64(len(payload)))
 	dst = append(dst, payload...)
-	binary.LittleEndian.PutUint32(dst[at:], frameSum(salted, dst[at+6:], seq))
-	return dst
+	end := len(dst)
+	dst = binary.LittleEndian.AppendUint64(dst, seq) // summed, not kept
+	binary.LittleEndian.PutUint32(dst[at:], crc32.Update(salted, castagnoli, dst[at+4:]))
+	return dst[:end]
 }
 
-// parseFrame reads the frame at the front of p, whose seq must lie in
-// low..high and whose payload in at most longest bytes. n is the whole frame's
-// size, 0 if there is none.
-func parseFrame(p []byte, salted uint32, longest int, low, high uint64) (payload []byte, seq uint64, n int) {
+// parser reads frames of one segment.
+type parser struct {
+	salted  uint32
+	longest int     // bytes of a payload
+	whole   [8]byte // the seq that is tried
+}
+
+// parse reads the frame at the front of p, whose seq must lie in low..high. n
+// is the whole frame's size, 0 if there is none.
+func (f *parser) parse(p []byte, low, high uint64) (payload []byte, seq uint64, n int) {
 	if len(p) < minFrame {
 		return nil, 0, 0
 	}
@@ -57,13 +56,14 @@ func parseFrame(p []byte, salted uint32, longest int, low, high uint64) (payload
 		return nil, 0, 0
 	}
 	length, k := binary.Uvarint(p[6:])
-	if k <= 0 || length == 0 || length > uint64(longest) || length > uint64(len(p)-6-k) {
+	if k <= 0 || length == 0 || length > uint64(f.longest) || length > uint64(len(p)-6-k) {
 		return nil, 0, 0
 	}
 	n = 6 + k + int(length)
-	sum := binary.LittleEndian.Uint32(p)
+	sum, most := binary.LittleEndian.Uint32(p), crc32.Update(f.salted, castagnoli, p[4:n])
 	for ; seq <= high; seq += 1 << 16 {
-		if frameSum(salted, p[6:n], seq) == sum {
+		binary.LittleEndian.PutUint64(f.whole[:], seq)
+		if crc32.Update(most, castagnoli, f.whole[:]) == sum {
 			return p[6+k : n], seq, n
 		}
 	}

@@ -74,8 +74,14 @@ func (h *head) append(dst []byte) []byte {
 	dst = le.AppendUint64(dst, uint64(h.size))
 	dst = le.AppendUint32(dst, uint32(h.longest))
 	dst = append(append(dst, byte(len(h.device))), h.device...)
-	dst = append(dst, make([]byte, page-4-(len(dst)-at))...)
-	return le.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
+	dst = append(dst, make([]byte, page-(len(dst)-at))...)
+	seal(dst[at:])
+	return dst
+}
+
+// seal writes the checksum at the end of a head's page.
+func seal(p []byte) {
+	binary.LittleEndian.PutUint32(p[page-4:], crc32.Checksum(p[:page-4], castagnoli))
 }
 
 func parseHead(p []byte) (head, error) {

@@ -119,7 +119,7 @@ func Open(o Options) (*Journal, error) {
 	}
 	j := &Journal{o: o, dir: dir, bases: make(map[ID]int64)}
 	if err := j.recover(); err != nil {
-		j.cursor.close()
+		_ = j.cursor.close()
 		dir.Close()
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -52,7 +53,7 @@ func (r *Reader) Next() (Entry, error) {
 			}
 		}
 		p, seq, _, err := r.s.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			r.onward()
 			continue
 		}

@@ -139,7 +139,7 @@ func readTail(s segment, before uint64) (t tail, err error) {
 		p, seq, bad, err := sc.next()
 		if err != nil {
 			t.torn = bad.length
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return t, err

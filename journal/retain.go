@@ -24,7 +24,8 @@ func (j *Journal) freeBytes() int64 {
 	if unix.Fstatfs(int(j.dir.Fd()), &st) != nil {
 		return 1 << 62
 	}
-	return int64(st.Bavail) * int64(st.Bsize)
+	size := int64(st.Bsize) //nolint:unconvert // an int32 on 32-bit boards
+	return int64(st.Bavail) * size
 }
 
 // evict removes the oldest segment, unless it is the last. What had not been

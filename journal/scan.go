@@ -9,11 +9,10 @@ import (
 // scan reads the frames of one segment in order, steps over padding, and
 // finds the next sound frame behind damaged bytes.
 type scan struct {
-	r       io.ReaderAt
-	salted  uint32
-	longest int
-	end     int64  // bytes of the segment that may be read
-	before  uint64 // records from this seq on belong to the next segment
+	r      io.ReaderAt
+	parser parser
+	end    int64  // bytes of the segment that may be read
+	before uint64 // records from this seq on belong to the next segment
 
 	off  int64  // of the next frame
 	last uint64 // seq of the last frame, or of the record before the segment
@@ -26,9 +25,12 @@ const chunk = 64 << 10
 
 // newScan starts behind the head of a segment.
 func newScan(r io.ReaderAt, h *head, end int64, before uint64) *scan {
-	s := &scan{r: r, salted: saltSum(h.salt), longest: h.longest, end: end, before: before, off: headBytes, last: h.first - 1}
-	if before == 0 {
+	s := &scan{r: r, parser: parser{salted: saltSum(h.salt), longest: h.longest}, end: end, before: before, off: headBytes, last: h.first - 1}
+	switch {
+	case before == 0:
 		s.before = math.MaxUint64
+	case before <= h.first: // all of it is
+		s.end = headBytes
 	}
 	return s
 }
@@ -71,7 +73,7 @@ func (s *scan) next() (payload []byte, seq uint64, bad damaged, err error) {
 	sound := true // everything from start on was zero
 	rough := off  // behind the last byte that is not zero
 	for {
-		p, err := s.at(off, s.longest+16)
+		p, err := s.at(off, s.parser.longest+16)
 		if err != nil {
 			return nil, 0, damaged{off: start, length: off - start}, err
 		}
@@ -84,10 +86,11 @@ func (s *scan) next() (payload []byte, seq uint64, bad damaged, err error) {
 		}
 		// As many records may lie in the bytes between as fit there.
 		high := s.last + 1 + uint64(off-start)/minFrame
-		if high >= s.before {
-			high = s.before - 1
-		}
-		if payload, seq, n := parseFrame(p, s.salted, s.longest, s.last+1, high); n > 0 {
+		if payload, seq, n := s.parser.parse(p, s.last+1, high); n > 0 {
+			if seq >= s.before { // written again in the next segment, and read from there
+				s.end = off
+				continue
+			}
 			if sound && seq == s.last+1 {
 				start = off // only padding lies between
 			}

@@ -119,15 +119,15 @@ func (w *Walk) step() error {
 	}
 	off := w.s.off
 	p, seq, bad, err := w.s.next()
-	if err == io.EOF && bad.tail {
+	if errors.Is(err, io.EOF) && bad.tail {
 		// Perhaps it is being written just now.
 		w.s.off, w.s.buf = off, nil
 		again := bad
-		if p, seq, bad, err = w.s.next(); err == io.EOF && bad.length > again.length {
+		if p, seq, bad, err = w.s.next(); errors.Is(err, io.EOF) && bad.length > again.length {
 			bad = again
 		}
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		// Bytes that the card does not give are as lost as wrong ones.
 		bad = damaged{off: off, length: at.bytes - off, tail: true}
 		err = io.EOF
@@ -135,7 +135,7 @@ func (w *Walk) step() error {
 	if bad.length > 0 {
 		w.queue = append(w.queue, Item{Damage: Damage{File: filepath.Base(at.name), Offset: bad.off, Length: bad.length, Tail: bad.tail}})
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		w.f.Close()
 		w.f, w.s = nil, nil
 		if w.i++; w.i < len(w.segs) {

@@ -7,10 +7,10 @@ type framer struct {
 	delimiter []byte
 	most      int // bytes of the longest line
 	buf       []byte
-	from      int  // where the next line begins in buf
-	seen      int  // up to where no delimiter was found
-	skip      bool // the rest of a line that was too long is being thrown away
-	Thrown    uint64
+	from      int    // where the next line begins in buf
+	seen      int    // up to where no delimiter was found
+	skip      bool   // the rest of a line that was too long is being thrown away
+	thrown    uint64 // bytes
 }
 
 const readChunk = 4096
@@ -31,9 +31,6 @@ func (f *framer) room() []byte {
 
 func (f *framer) added(n int) { f.buf = f.buf[:len(f.buf)+n] }
 
-// partial reports whether bytes of an unfinished line are there.
-func (f *framer) partial() bool { return len(f.buf) > f.from }
-
 // next gives the next whole line without its delimiter, valid until the next
 // call of room. Of a line that is too long it gives the head, once.
 func (f *framer) next() (line []byte, long, ok bool) {
@@ -47,7 +44,7 @@ func (f *framer) next() (line []byte, long, ok bool) {
 			f.seen = max(f.from, len(f.buf)-keep)
 			if f.skip {
 				drop := max(len(rest)-keep, 0)
-				f.Thrown += uint64(drop)
+				f.thrown += uint64(drop)
 				f.from += drop
 				f.seen = f.from
 				return nil, false, false
@@ -66,11 +63,11 @@ func (f *framer) next() (line []byte, long, ok bool) {
 		f.seen = f.from
 		if f.skip {
 			f.skip = false
-			f.Thrown += uint64(end)
+			f.thrown += uint64(end)
 			continue
 		}
 		if len(line) > f.most {
-			f.Thrown += uint64(len(line) - f.most)
+			f.thrown += uint64(len(line) - f.most)
 			return line[:f.most], true, true
 		}
 		return line, false, true

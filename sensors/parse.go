@@ -10,7 +10,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"edgeagg/internal/config"
 	"edgeagg/internal/record"
@@ -295,12 +294,4 @@ func members(d *json.Decoder, dst []record.Field, prefix string, end json.Delim,
 			dst = put(dst, f)
 		}
 	}
-}
-
-// textOf is a line as a text that can be shown: its bytes if they are UTF-8.
-func textOf(p []byte) (s string, valid bool) {
-	if utf8.Valid(p) {
-		return string(p), true
-	}
-	return strings.ToValidUTF8(string(p), "�"), false
 }

@@ -2,7 +2,9 @@ package sensors
 
 import (
 	"bytes"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"edgeagg/internal/config"
 	"edgeagg/internal/record"
@@ -58,33 +60,24 @@ func (l *lines) Read(r *record.Record) error {
 // reading turns a line into a reading.
 func (l *lines) reading(r *record.Record, line []byte, long bool) {
 	r.Time, r.Quality, r.Why, r.Fields = l.at, record.Good, "", r.Fields[:0]
-	text, valid := "", true
-	if long {
-		text, _ = textOf(line)
-		r.Quality, r.Why = record.Bad, "too long"
-	} else if text, valid = validText(line); !valid {
-		r.Quality, r.Why = record.Bad, "not UTF-8"
+	switch {
+	case long:
+		r.Why = "too long"
+	case !utf8.Valid(line):
+		r.Why = "not UTF-8"
 	}
-	if r.Quality == record.Bad {
-		r.Fields = append(r.Fields, record.Field{Name: "text", Type: record.String, Text: text})
-	} else if r.Fields, r.Why = l.parse(r.Fields, line); r.Why != "" {
+	if r.Why != "" {
+		r.Fields = append(r.Fields, record.Field{Name: "text", Type: record.String, Text: strings.ToValidUTF8(string(line), "\ufffd")})
+	} else {
+		r.Fields, r.Why = l.parse(r.Fields, line)
+	}
+	if r.Why != "" {
 		r.Quality = record.Bad
 	}
 	if l.cut {
 		l.cut = false
 		r.Quality, r.Why = record.Uncertain, "start"
 	}
-}
-
-// validText gives the text only of a line that is not UTF-8.
-func validText(line []byte) (string, bool) {
-	for _, c := range line {
-		if c >= 0x80 {
-			text, ok := textOf(line)
-			return text, ok
-		}
-	}
-	return "", true
 }
 
 // fill reads more bytes, and sends what is to be sent.

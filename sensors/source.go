@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"time"
 
@@ -580,13 +579,4 @@ func (s *Source) encode(dst []byte, r *record.Record) []byte {
 	bare := len(record.Append(dst[:0], r)) + 4
 	r.Fields[0].Text = headOf(head, max(0, s.o.MaxRecord-bare))
 	return record.Append(dst[:0], r)
-}
-
-// quoted is for errors: what came, shortly.
-func quoted(p []byte) string {
-	const most = 40
-	if len(p) > most {
-		return strconv.Quote(string(p[:most])) + "…"
-	}
-	return strconv.Quote(string(p))
 }

@@ -50,7 +50,7 @@ type reply struct {
 }
 
 // listen subscribes, if any command is to be obeyed.
-func (m *commands) listen(u *Uplink, c *conn) error {
+func (m *commands) listen(ctx context.Context, u *Uplink, c *conn) error {
 	if m.queue == nil {
 		m.queue = make(chan []byte, 8)
 	}
@@ -73,6 +73,8 @@ func (m *commands) listen(u *Uplink, c *conn) error {
 		return t.Error()
 	case <-c.lost:
 		return c.why
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-time.After(ackTimeout):
 		return errors.New("the broker does not answer the subscription to cmd")
 	}

@@ -31,12 +31,11 @@ const (
 // conn is one connection, used once.
 type conn struct {
 	mqtt.Client
-	raw    *counted
-	lost   chan struct{} // closed once it is gone
-	once   sync.Once
-	why    error
-	acked  atomic.Int64 // when the last acknowledgement came, µs since 1970
-	online bool         // availability was acknowledged: the broker answers
+	raw   *counted
+	lost  chan struct{} // closed once it is gone
+	once  sync.Once
+	why   error
+	acked atomic.Int64 // when the last acknowledgement came, µs since 1970
 }
 
 func (c *conn) end(err error) {

@@ -157,7 +157,7 @@ func (s *sender) window(ctx context.Context, c *conn, to uint64) error {
 			s.u.log.Warn("cursor not saved", "err", e)
 		}
 	}
-	s.blame(c, acked, err)
+	s.blame(acked, err)
 	return err
 }
 
@@ -188,7 +188,7 @@ func (s *sender) fill(to uint64) (done bool, err error) {
 	if b.e.gz != nil {
 		want *= 12 // more than it will be packed by; message takes what fits
 	}
-	for len(b.p) < want && !(s.alone && len(b.ends) > 0) {
+	for len(b.p) < want && (!s.alone || len(b.ends) == 0) {
 		if s.held.Seq != 0 {
 			ok, err := b.add(&s.held)
 			if err != nil {
@@ -310,7 +310,7 @@ func (s *sender) adapt(took time.Duration) {
 // blame looks at what was in flight when a connection ended: if the broker
 // closed it, again and again, on the same record, messages get smaller until
 // that record goes alone, and then it is put aside.
-func (s *sender) blame(c *conn, acked uint64, err error) {
+func (s *sender) blame(acked uint64, err error) {
 	if err == nil || acked > 0 {
 		s.kills, s.alone, s.head = 0, s.alone && err != nil, 0
 		if err == nil {

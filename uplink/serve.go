@@ -20,7 +20,7 @@ const goodbye = 1500 * time.Millisecond
 // lost or ctx ends.
 func (u *Uplink) serve(ctx context.Context, c *conn) error {
 	hello := c.Publish(u.topic("availability"), 1, true, "online")
-	if err := u.commands.listen(u, c); err != nil {
+	if err := u.commands.listen(ctx, u, c); err != nil {
 		return err
 	}
 	for _, s := range u.o.Sources {
@@ -100,11 +100,10 @@ func (u *Uplink) publishStatus(c *conn) {
 
 // lives publishes the newest reading of each source that has a new one.
 type lives struct {
-	at  []uint64
-	p   []byte
-	out []byte
-	d   record.Decoder
-	r   record.Record
+	at []uint64
+	p  []byte
+	d  record.Decoder
+	r  record.Record
 }
 
 func (l *lives) publish(u *Uplink, c mqtt.Client) {

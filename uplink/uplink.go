@@ -84,14 +84,13 @@ type Uplink struct {
 	kick  chan struct{} // connect now
 	sleep chan struct{} // a far window has ended
 
-	due       atomic.Bool // a window found no connection
-	began     time.Time
-	records   atomic.Uint64
-	bytes     atomic.Uint64
-	connects  atomic.Uint64
-	commands  commands
-	sessions  sessions
-	clockSeen atomic.Bool
+	due      atomic.Bool // a window found no connection
+	began    time.Time
+	records  atomic.Uint64
+	bytes    atomic.Uint64
+	connects atomic.Uint64
+	commands commands
+	sessions sessions
 }
 
 // farWindows is from when on the link is closed between windows, if nothing
@@ -137,14 +136,14 @@ func (u *Uplink) Stats() Stats {
 
 // Run keeps a connection to the broker, and all that does not come from the
 // journal, until ctx ends; then it says `stopped`, in 2 s at most.
-func (u *Uplink) Run(ctx context.Context) error {
+func (u *Uplink) Run(ctx context.Context) {
 	const first, most = 500 * time.Millisecond, 30 * time.Second
 	wait := first
 	for n := 0; ctx.Err() == nil; n++ {
 		if u.far() && !u.due.Load() {
 			select {
 			case <-ctx.Done():
-				return nil
+				return
 			case <-u.kick:
 			}
 		}
@@ -167,7 +166,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 			n-- // the same one again
 		}
 		if ctx.Err() != nil {
-			return nil
+			break
 		}
 		u.state(nil, broker.Host, err)
 		if errors.Is(err, errAsleep) {
@@ -179,7 +178,6 @@ func (u *Uplink) Run(ctx context.Context) error {
 		u.rest(ctx, wait/2+rand.N(wait/2))
 		wait = min(2*wait, most)
 	}
-	return nil
 }
 
 // rest waits, but not longer than ctx or until somebody needs the connection.
