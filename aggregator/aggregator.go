@@ -164,6 +164,7 @@ type agg struct {
 	syncTick ticker
 	askTick  ticker
 	trimTick ticker
+	waiters  sync.Pool // of *waiter
 
 	mu       sync.Mutex
 	q        queue

@@ -378,6 +378,7 @@ func (l *loop) drain() {
 	}
 	cancel()
 	calls.Wait()
+	a.info("aggregator stopped", "left", l.left)
 	a.mu.Lock()
 	a.loop = nil
 	a.loopID.Store(0)
@@ -388,7 +389,6 @@ func (l *loop) drain() {
 	a.mu.Unlock()
 	a.now.Load().cancel(context.Canceled)
 	close(l.ended)
-	a.info("aggregator stopped", "left", l.left)
 }
 
 // context is what callbacks get.

@@ -1,9 +1,6 @@
 package aggregator
 
-import (
-	"context"
-	"sync"
-)
+import "context"
 
 // waiter is a goroutine that waits for room for its record.
 type waiter struct {
@@ -13,7 +10,16 @@ type waiter struct {
 	in   bool       // it is in the list
 }
 
-var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan error, 1)} }}
+// waiter gives one to use; they are kept by the aggregator, not the process,
+// since a channel belongs to the testing/synctest bubble it was made in.
+func (a *agg) waiter(p []byte) *waiter {
+	w, ok := a.waiters.Get().(*waiter)
+	if !ok {
+		w = &waiter{done: make(chan error, 1)}
+	}
+	w.p, w.in = p, true
+	return w
+}
 
 func (a *agg) Write(p []byte) (int, error) { return a.write(context.Background(), p, true) }
 
@@ -64,8 +70,7 @@ func (a *agg) write(ctx context.Context, p []byte, wait bool) (int, error) {
 		a.mu.Unlock()
 		return 0, ErrFull
 	}
-	w := waiters.Get().(*waiter)
-	w.p, w.in = p, true
+	w := a.waiter(p)
 	if a.lastWait == nil {
 		a.first = w
 	} else {
@@ -95,7 +100,7 @@ func (a *agg) await(ctx context.Context, w *waiter, n int) (int, error) {
 		}
 	}
 	w.p = nil
-	waiters.Put(w)
+	a.waiters.Put(w)
 	if err != nil {
 		return 0, err
 	}
