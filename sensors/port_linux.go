@@ -114,13 +114,18 @@ func (p *port) take(c *config.Source) error {
 
 // descriptors are the numbers of this process's open files.
 func descriptors() map[int]bool {
-	entries, err := os.ReadDir("/proc/self/fd")
+	d, err := os.Open("/proc/self/fd")
 	if err != nil {
 		return nil
 	}
-	fds := make(map[int]bool, len(entries))
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil {
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	fds := make(map[int]bool, len(names))
+	for _, name := range names {
+		if fd, err := strconv.Atoi(name); err == nil && fd != int(d.Fd()) {
 			fds[fd] = true
 		}
 	}

@@ -158,7 +158,6 @@ func (s *Source) countError(reason string) {
 func (s *Source) run(ctx context.Context) {
 	wait := firstRetry
 	for ctx.Err() == nil {
-		began := time.Now()
 		err := s.session(ctx)
 		if ctx.Err() != nil {
 			break
@@ -168,10 +167,10 @@ func (s *Source) run(ctx context.Context) {
 			continue
 		}
 		s.again = false
-		s.down(ctx, err)
-		if time.Since(began) > 10*time.Second {
+		if s.outage.reason == "" { // it was up
 			wait = firstRetry
 		}
+		s.down(ctx, err)
 		longest := failRetry
 		if s.outage.reason == record.Unplugged {
 			longest = plugRetry
