@@ -31,7 +31,7 @@ const (
 // conn is one connection, used once.
 type conn struct {
 	mqtt.Client
-	raw   *counted
+	raw   atomic.Pointer[counted]
 	lost  chan struct{} // closed once it is gone
 	once  sync.Once
 	why   error
@@ -48,8 +48,8 @@ func (c *conn) end(err error) {
 // close gives everything back at once, without a goodbye.
 func (c *conn) close() {
 	c.end(errors.New("closed"))
-	if c.raw != nil {
-		c.raw.Close()
+	if raw := c.raw.Load(); raw != nil {
+		raw.Close()
 	}
 	c.Disconnect(0)
 }
@@ -94,7 +94,9 @@ func (u *Uplink) connect(ctx context.Context, broker *url.URL) (*conn, error) {
 	o.SetWill(u.topic("availability"), "offline", 1, true)
 	o.SetCustomOpenConnectionFn(func(to *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
 		raw, nc, err := u.dial(ctx, to, tlsConfig)
-		c.raw = raw
+		if raw != nil {
+			c.raw.Store(raw)
+		}
 		return nc, err
 	})
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.end(err) })

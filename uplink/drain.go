@@ -20,6 +20,9 @@ const (
 	mostFlying = 256 << 10
 	// smallest is what messages shrink to.
 	smallest = 512
+	// lowTime is how long messages stay small after the broker closed the
+	// connection on larger ones.
+	lowTime = 10 * time.Minute
 	// kills is how often a record may end the connection, sent alone, before
 	// it is put aside.
 	kills = 3
@@ -43,6 +46,9 @@ type sender struct {
 	head  uint64 // first record in flight when the connection was last lost
 	kills int    // how often in a row that was the same one
 	alone bool   // records go one by one, since one of them may be what kills
+
+	low      int // messages stay as small as this
+	lowUntil time.Time
 }
 
 // flight is a message that is not yet acknowledged.
@@ -131,14 +137,14 @@ func (s *sender) window(ctx context.Context, c *conn, to uint64) error {
 				if err != nil {
 					return err
 				}
-				if done || budget.spent() {
+				if done {
 					break
 				}
 				if err := budget.pace(ctx, c); err != nil {
 					return err
 				}
-				if err := s.publish(c, budget); err != nil {
-					return err
+				if !s.publish(c, budget) {
+					break
 				}
 			}
 			if len(s.flying) == 0 {
@@ -235,22 +241,27 @@ func (s *sender) hold(e journal.Entry) {
 	s.held = e
 }
 
-// publish sends the first message of the batch.
-func (s *sender) publish(c *conn, budget *budget) error {
-	p, n := s.b.message(s.most, false)
+// publish sends the first message of the batch, if the budget has room for it.
+func (s *sender) publish(c *conn, budget *budget) bool {
+	topic := s.u.o.Config.HistoryTopic
+	room := budget.fits(s.most, len(topic))
+	p, n := s.b.message(room, false)
+	if len(p) > budget.fits(len(p), len(topic)) {
+		return false
+	}
 	f := flight{first: s.b.ends[0].seq, last: s.b.ends[n-1].seq, bytes: len(p), sent: time.Now()}
 	if len(s.flying) == 0 {
 		c.acked.Store(f.sent.UnixMicro())
 	}
 	// The client holds on to the payload until it is written.
-	f.token = c.Publish(s.u.o.Config.HistoryTopic, 1, false, append(make([]byte, 0, len(p)), p...))
+	f.token = c.Publish(topic, 1, false, append(make([]byte, 0, len(p)), p...))
 	s.b.drop(n)
 	s.flying = append(s.flying, f)
 	s.bytes += f.bytes
-	budget.take(f.bytes)
+	budget.take(f.bytes + len(topic))
 	s.u.records.Add(uint64(n))
 	s.u.bytes.Add(uint64(f.bytes))
-	return nil
+	return true
 }
 
 // settle waits for the oldest message's acknowledgement, and gives the seq up
@@ -279,6 +290,12 @@ func (s *sender) settle(ctx context.Context, c *conn) (acked uint64, err error) 
 			return acked, err
 		}
 		if e := f.token.Error(); e != nil {
+			// The token may be told before the connection's end is.
+			select {
+			case <-c.lost:
+				err = c.why
+			case <-time.After(time.Second):
+			}
 			return acked, errors.Join(err, e)
 		}
 		now := time.Now()
@@ -296,9 +313,11 @@ func (s *sender) settle(ctx context.Context, c *conn) (acked uint64, err error) 
 func (s *sender) adapt(took time.Duration) {
 	if took <= fastAck {
 		s.limit = min(s.limit+s.most, mostFlying)
-		if s.kills == 0 {
-			s.most = min(s.most*2, s.u.o.Config.Message)
+		ceiling := s.u.o.Config.Message
+		if time.Now().Before(s.lowUntil) {
+			ceiling = s.low
 		}
+		s.most = min(s.most*2, ceiling)
 		return
 	}
 	if s.limit /= 2; s.limit < s.most {
@@ -312,28 +331,24 @@ func (s *sender) adapt(took time.Duration) {
 // that record goes alone, and then it is put aside.
 func (s *sender) blame(acked uint64, err error) {
 	if err == nil || acked > 0 {
-		s.kills, s.alone, s.head = 0, s.alone && err != nil, 0
-		if err == nil {
-			return
-		}
+		s.kills, s.alone, s.head = 0, false, 0
+		s.u.moved.Store(true)
 	}
-	if len(s.flying) == 0 || !closedByPeer(err) {
+	if err == nil || len(s.flying) == 0 || !closedByPeer(err) {
 		return
 	}
 	head := s.flying[0]
 	if head.first != s.head {
 		s.head, s.kills = head.first, 0
 	}
-	s.kills++
 	if !s.alone {
 		s.most = max(smallest, s.most/4)
 		s.limit = s.most
-		if s.kills >= kills {
-			s.alone, s.kills = true, 0
-		}
+		s.low, s.lowUntil = s.most, time.Now().Add(lowTime)
+		s.alone = head.first == head.last || s.most == smallest
 		return
 	}
-	if s.kills < kills {
+	if s.kills++; s.kills < kills {
 		return
 	}
 	s.u.log.Error("the broker closes the connection on a record: it is put aside", "seq", head.first)

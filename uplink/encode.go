@@ -113,8 +113,10 @@ func appendThingsBoard(dst []byte, r *record.Record) []byte {
 		key("edgeagg_event")
 		dst = record.AppendQuoted(dst, r.Event)
 	}
-	key("seq")
-	dst = strconv.AppendUint(dst, r.Seq, 10)
+	if n > 0 {
+		dst = append(dst, ',')
+	}
+	dst = strconv.AppendUint(append(dst, `"seq":`...), r.Seq, 10)
 	return append(dst, "}}"...)
 }
 

@@ -29,13 +29,22 @@ func newBudget(c *config.Uplink, today int64) *budget {
 	return b
 }
 
-func (b *budget) spent() bool { return b.left == 0 }
+// overhead is what a message costs beside its payload and topic: MQTT's own
+// bytes, here rounded up.
+const overhead = 16
 
-// take counts a message. The last one may go over the bound by its own size
-// less a byte.
+// fits bounds the size of the next message; 0 when the budget is spent.
+func (b *budget) fits(most, topic int) int {
+	if b.left < 0 {
+		return most
+	}
+	return int(max(0, min(int64(most), b.left-int64(topic)-overhead)))
+}
+
+// take counts a message.
 func (b *budget) take(n int) {
-	if b.left > 0 {
-		b.left = max(0, b.left-int64(n))
+	if b.left >= 0 {
+		b.left = max(0, b.left-int64(n)-overhead)
 	}
 	if b.rate > 0 {
 		if now := time.Now(); b.ready.Before(now) {

@@ -85,6 +85,7 @@ type Uplink struct {
 	sleep chan struct{} // a far window has ended
 
 	due      atomic.Bool // a window found no connection
+	moved    atomic.Bool // the cursor has moved over the present connection
 	began    time.Time
 	records  atomic.Uint64
 	bytes    atomic.Uint64
@@ -160,7 +161,7 @@ func (u *Uplink) Run(ctx context.Context) {
 			err = u.serve(ctx, c)
 			c.close()
 			u.sessions.ended(u, time.Since(begin), err)
-			if time.Since(begin) > 10*time.Second {
+			if u.moved.Swap(false) || time.Since(begin) > 10*time.Second {
 				wait = first
 			}
 			n-- // the same one again
