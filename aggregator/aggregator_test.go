@@ -190,7 +190,7 @@ func TestOneOfEightStartsWins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close()
+	defer func() { _ = a.Close() }()
 	var won atomic.Int64
 	var wg sync.WaitGroup
 	for range 8 {
@@ -362,7 +362,7 @@ func TestErrorsAreToldAndDoNotStopTheLoop(t *testing.T) {
 			}
 			return len(p), nil
 		},
-		FctFailed: func(p []byte, err error) { failed = append(failed, string(p)) },
+		FctFailed: func(p []byte, _ error) { failed = append(failed, string(p)) },
 	})
 	a.SetLoggerError(func(_ string, err ...error) {
 		told = append(told, err...)
@@ -379,7 +379,7 @@ func TestErrorsAreToldAndDoNotStopTheLoop(t *testing.T) {
 	if len(list) != 3 || !errors.Is(list[0], fail) || !errors.Is(list[1], io.ErrShortWrite) || !errors.As(list[2], &p) {
 		t.Fatalf("%v", list)
 	}
-	if a.ErrorsLast() != list[2] || p.Value != "ouch" || !bytes.Contains(p.Stack, []byte("goroutine")) {
+	if !errors.Is(a.ErrorsLast(), list[2]) || p.Value != "ouch" || !bytes.Contains(p.Stack, []byte("goroutine")) {
 		t.Errorf("last %v", a.ErrorsLast())
 	}
 	if fmt.Sprint(failed) != "[r0 r1 r2]" || len(told) != 3 || n != 5 {
@@ -682,7 +682,7 @@ func TestRestartKeepsWhatWaits(t *testing.T) {
 	for g := range 4 {
 		wg.Go(func() {
 			for i := range 2000 {
-				if _, err := a.Write([]byte(fmt.Sprintf("%d:%d", g, i))); err != nil {
+				if _, err := fmt.Fprintf(a, "%d:%d", g, i); err != nil {
 					t.Errorf("Write during Restart: %v", err)
 					return
 				}
@@ -792,7 +792,7 @@ func TestValuesAndLoggers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close()
+	defer func() { _ = a.Close() }()
 	var said []string
 	a.SetLoggerInfo(func(msg string, _ ...any) { said = append(said, msg) })
 	if a.Value(key{}) != "new" {

@@ -24,7 +24,7 @@ type bench struct {
 	set        bool
 }
 
-func newBench(t testing.TB, dir string) *bench {
+func newBench(dir string) *bench {
 	b := &bench{wall: 1_700_000_000_000_000, mono: 1_000_000, set: true}
 	b.Options = Options{
 		Dir: dir, Device: "test", Machine: "m1", Boot: ID{1},
@@ -168,7 +168,7 @@ func segmentFiles(t testing.TB, dir string) []string {
 
 func TestWhatIsSyncedIsReadBesideTheWriter(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "j")
-	j := newBench(t, dir).open(t)
+	j := newBench(dir).open(t)
 	const n = 5000
 	rd := j.Reader(1, func(a, b uint64) { t.Errorf("lost %d-%d", a, b) })
 	defer rd.Close()
@@ -207,7 +207,7 @@ func TestWhatIsSyncedIsReadBesideTheWriter(t *testing.T) {
 }
 
 func TestRecordsThatAreNotSyncedAreNotRead(t *testing.T) {
-	j := newBench(t, t.TempDir()).open(t)
+	j := newBench(t.TempDir()).open(t)
 	defer finish(t, j)
 	rd := j.Reader(1, nil)
 	defer rd.Close()
@@ -226,7 +226,7 @@ func TestRecordsThatAreNotSyncedAreNotRead(t *testing.T) {
 // A reader on its own goroutine sees each record once while segments are
 // rolled, evicted and abandoned.
 func TestReaderBesideTheWriter(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	b.MaxBytes = 1 << 20
 	j := b.open(t)
 	var wg sync.WaitGroup
@@ -289,7 +289,7 @@ func TestReaderBesideTheWriter(t *testing.T) {
 // again, under the same numbers, and read once.
 func TestAnAbandonedSegment(t *testing.T) {
 	dir := t.TempDir()
-	j := newBench(t, dir).open(t)
+	j := newBench(dir).open(t)
 	write(t, j, reading(0))
 	if err := j.Sync(); err != nil {
 		t.Fatal(err)
@@ -314,7 +314,7 @@ func TestAnAbandonedSegment(t *testing.T) {
 // it stands in a new segment.
 func TestSyncFails(t *testing.T) {
 	dir := t.TempDir()
-	j := newBench(t, dir).open(t)
+	j := newBench(dir).open(t)
 	write(t, j, reading(0))
 	real := j.f
 	r, w, err := os.Pipe()
@@ -346,7 +346,7 @@ func TestSyncFails(t *testing.T) {
 func stopped(t testing.TB, n int) (dir, file string, content []byte) {
 	t.Helper()
 	dir = t.TempDir()
-	j := newBench(t, dir).open(t)
+	j := newBench(dir).open(t)
 	for i := range n {
 		write(t, j, reading(i))
 		if i%10 == 9 {
@@ -388,7 +388,7 @@ func TestTheEndIsCutOrZeroed(t *testing.T) {
 				t.Fatal(err)
 			}
 			kept := inspect(t, dir)
-			j := newBench(t, dir).open(t)
+			j := newBench(dir).open(t)
 			write(t, j, reading(99))
 			finish(t, j)
 			after := inspect(t, dir)
@@ -413,10 +413,10 @@ func TestEachBitIsFlipped(t *testing.T) {
 	dir, file, content := stopped(t, 12)
 	whole := inspect(t, dir)
 	last := whole.order[len(whole.order)-1]
-	at := 0
 	for bit := range len(content) * 8 {
 		// Zeros between pages are looked at in steps.
-		if at = bit / 8; content[at] == 0 && at%499 != 0 {
+		at := bit / 8
+		if content[at] == 0 && at%499 != 0 {
 			continue
 		}
 		hurt := append([]byte(nil), content...)
@@ -436,7 +436,7 @@ func TestEachBitIsFlipped(t *testing.T) {
 			}
 		}
 		if bit%101 == 0 {
-			j := newBench(t, dir).open(t)
+			j := newBench(dir).open(t)
 			write(t, j, reading(99))
 			finish(t, j)
 			for _, f := range segmentFiles(t, dir)[1:] {
@@ -455,7 +455,7 @@ func TestDamageInTheMiddleIsNamedAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		j := newBench(t, dir).open(t)
+		j := newBench(dir).open(t)
 		write(t, j, reading(99), stop())
 		finish(t, j)
 	}
@@ -472,7 +472,7 @@ func TestDamageInTheMiddleIsNamedAtStart(t *testing.T) {
 // Damage that comes after the start is told by the reader, once.
 func TestDamageBehindTheReadersBack(t *testing.T) {
 	dir := t.TempDir()
-	b := newBench(t, dir)
+	b := newBench(dir)
 	j := b.open(t)
 	for i := range 3000 {
 		write(t, j, reading(i))
@@ -516,7 +516,7 @@ func TestDamageBehindTheReadersBack(t *testing.T) {
 func TestSegmentsMissingDoubledRenamedForeign(t *testing.T) {
 	make6 := func(t *testing.T) (dir string, files []string, whole found) {
 		dir = t.TempDir()
-		j := newBench(t, dir).open(t)
+		j := newBench(dir).open(t)
 		for i := range 8000 {
 			write(t, j, reading(i))
 		}
@@ -525,7 +525,7 @@ func TestSegmentsMissingDoubledRenamedForeign(t *testing.T) {
 		return dir, segmentFiles(t, dir), inspect(t, dir)
 	}
 	again := func(t *testing.T, dir string) found {
-		j := newBench(t, dir).open(t)
+		j := newBench(dir).open(t)
 		write(t, j, reading(9999), stop())
 		finish(t, j)
 		return inspect(t, dir)
@@ -621,7 +621,7 @@ func TestSegmentsMissingDoubledRenamedForeign(t *testing.T) {
 }
 
 func TestTheFolderIsLocked(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	j := b.open(t)
 	if _, err := Open(b.Options); err == nil || !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("second Open: %v", err)
@@ -631,7 +631,7 @@ func TestTheFolderIsLocked(t *testing.T) {
 }
 
 func TestKillInTheSameBoot(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	j := b.open(t)
 	write(t, j, reading(0), reading(1))
 	kill(j)
@@ -648,7 +648,7 @@ func TestKillInTheSameBoot(t *testing.T) {
 }
 
 func TestPowerCut(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	j := b.open(t)
 	write(t, j, reading(0), reading(1))
 	kill(j)
@@ -676,7 +676,7 @@ func TestPowerCut(t *testing.T) {
 
 // The cursor is ahead of what the card holds: those numbers do not come again.
 func TestTheCursorIsAheadOfTheJournal(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	j := b.open(t)
 	write(t, j, reading(0), stop())
 	if err := j.Ack(500); err != nil {
@@ -696,7 +696,7 @@ func TestTheCursorIsAheadOfTheJournal(t *testing.T) {
 }
 
 func TestCursor(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	j := b.open(t)
 	write(t, j, reading(0), reading(1), reading(2), reading(3))
 	if err := j.Sync(); err != nil {
@@ -742,7 +742,7 @@ func TestCursor(t *testing.T) {
 
 func TestEviction(t *testing.T) {
 	for _, keep := range []bool{true, false} {
-		b := newBench(t, t.TempDir())
+		b := newBench(t.TempDir())
 		b.MaxBytes, b.Keep = 256<<10, keep
 		j := b.open(t)
 		const n = 30_000
@@ -779,7 +779,7 @@ func TestEviction(t *testing.T) {
 
 // Uploaded segments go without a gap.
 func TestEvictionOfWhatIsUploaded(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	b.MaxBytes = 256 << 10
 	j := b.open(t)
 	for i := range 30_000 {
@@ -799,7 +799,7 @@ func TestEvictionOfWhatIsUploaded(t *testing.T) {
 // Records from before the clock was set get the right time once it is, also
 // from the next process; an event tells by how much.
 func TestTheClockIsSetLater(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	b.set, b.wall = false, 1000
 	early := func(j *Journal, n int64) {
 		now := b.Now()
@@ -847,7 +847,7 @@ func TestTheClockIsSetLater(t *testing.T) {
 
 // On another board the folder becomes another journal; the backlog keeps its id.
 func TestAClonedCard(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	j := b.open(t)
 	old := j.ID()
 	write(t, j, reading(0), stop())
@@ -895,7 +895,7 @@ func TestAnyOrderOfTroubles(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range 30 {
-		b := newBench(t, t.TempDir())
+		b := newBench(t.TempDir())
 		used := map[uint64]string{}
 		n := 0
 		for life := range 8 {
@@ -958,7 +958,7 @@ func TestAnyOrderOfTroubles(t *testing.T) {
 }
 
 func TestWriteAndSyncAllocateNothing(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	b.SegmentBytes = 64 << 20
 	j := b.open(t)
 	defer finish(t, j)
@@ -974,7 +974,7 @@ func TestWriteAndSyncAllocateNothing(t *testing.T) {
 }
 
 func TestARecordThatNoSegmentHolds(t *testing.T) {
-	b := newBench(t, t.TempDir())
+	b := newBench(t.TempDir())
 	j := b.open(t)
 	write(t, j, reading(0), make([]byte, b.MaxRecord+1), reading(1))
 	finish(t, j)
@@ -1033,7 +1033,7 @@ func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
 func BenchmarkAppend(b *testing.B) {
 	for _, batch := range []int{1, 800} {
 		b.Run(fmt.Sprint(batch, " records a write"), func(b *testing.B) {
-			be := newBench(b, b.TempDir())
+			be := newBench(b.TempDir())
 			be.SegmentBytes = 64 << 20
 			be.MaxBytes = 256 << 20
 			j := be.open(b)

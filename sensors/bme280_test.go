@@ -111,7 +111,6 @@ func (c *chip) measure(ctrl byte) {
 func (c *chip) String() string                  { return "simulated" }
 func (c *chip) SetSpeed(physic.Frequency) error { return nil }
 func (c *chip) Close() error                    { return nil }
-func (c *chip) set(f func(*chip))               { c.mu.Lock(); defer c.mu.Unlock(); f(c) }
 
 func chipOptions(c *chip) *Options {
 	return &Options{OpenI2C: func(path string) (i2c.BusCloser, error) {

@@ -168,16 +168,13 @@ func (u *Uplink) dial(ctx context.Context, to *url.URL, tlsConfig *tls.Config) (
 	return raw, tc, nil
 }
 
-// sessionCache outlives the connections, so that most handshakes are short.
-var sessionCache = tls.NewLRUClientSessionCache(4)
-
 // tlsConfig reads the files anew, so that renewed ones count at the next connect.
 func (u *Uplink) tlsConfig() (*tls.Config, error) {
 	cfg := &u.o.Config
 	t := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         cfg.ServerName,
-		ClientSessionCache: sessionCache,
+		ClientSessionCache: u.tickets,
 		// A board without a clock starts in 1970, before any certificate.
 		Time: func() time.Time {
 			now := time.Now()

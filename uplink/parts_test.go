@@ -169,10 +169,10 @@ func unpack(t testing.TB, p string) string {
 }
 
 // history is the seqs received, each once, in the order in which they came first.
-func (r *receiver) history(t testing.TB, topic string) (seqs []uint64, doubled int) {
+func (r *receiver) history(t testing.TB) (seqs []uint64, doubled int) {
 	t.Helper()
 	seen := map[uint64]bool{}
-	for _, p := range r.on(topic) {
+	for _, p := range r.on("edgeagg/dev/history") {
 		var m struct {
 			Device, Journal string
 			Resend          bool

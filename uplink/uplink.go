@@ -9,6 +9,7 @@ package uplink
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -84,8 +85,9 @@ type Uplink struct {
 	kick  chan struct{} // connect now
 	sleep chan struct{} // a far window has ended
 
-	due      atomic.Bool // a window found no connection
-	moved    atomic.Bool // the cursor has moved over the present connection
+	tickets  tls.ClientSessionCache // outlives the connections, so that most handshakes are short
+	due      atomic.Bool            // a window found no connection
+	moved    atomic.Bool            // the cursor has moved over the present connection
 	began    time.Time
 	records  atomic.Uint64
 	bytes    atomic.Uint64
@@ -103,7 +105,7 @@ func New(o Options) (*Uplink, error) {
 	if len(o.Config.Brokers) == 0 {
 		return nil, errors.New("uplink: no broker")
 	}
-	u := &Uplink{o: o, log: o.Log, ready: make(chan struct{}), kick: make(chan struct{}, 1), sleep: make(chan struct{}, 1), began: time.Now(), since: time.Now()}
+	u := &Uplink{o: o, log: o.Log, tickets: tls.NewLRUClientSessionCache(4), ready: make(chan struct{}), kick: make(chan struct{}, 1), sleep: make(chan struct{}, 1), began: time.Now(), since: time.Now()}
 	u.send.init(u)
 	if err := u.encoder().check(); err != nil {
 		return nil, err

@@ -66,8 +66,8 @@ func TestEachFormatArrivesWholeAndInOrder(t *testing.T) {
 					return n == 1000
 				})
 				if format == "json" {
-					until(t, 10*time.Second, "all is received", func() bool { s, _ := r.history(t, "edgeagg/dev/history"); return len(s) == 1000 })
-					s, doubled := r.history(t, "edgeagg/dev/history")
+					until(t, 10*time.Second, "all is received", func() bool { s, _ := r.history(t); return len(s) == 1000 })
+					s, doubled := r.history(t)
 					whole(t, s, 1000)
 					if doubled != 0 {
 						t.Errorf("%d received twice", doubled)
@@ -144,8 +144,8 @@ func TestCuts(t *testing.T) {
 			return g.j.Acked() > at
 		})
 	}
-	until(t, 10*time.Second, "all is received", func() bool { s, _ := r.history(t, "edgeagg/dev/history"); return len(s) == n })
-	s, doubled := r.history(t, "edgeagg/dev/history")
+	until(t, 10*time.Second, "all is received", func() bool { s, _ := r.history(t); return len(s) == n })
+	s, doubled := r.history(t)
 	whole(t, s, n)
 	if most := (cuts + 1) * (window + mostFlying) / 130; doubled > most {
 		t.Errorf("%d received twice in %d cuts, at most %d expected", doubled, cuts, most)
@@ -173,8 +173,8 @@ func TestAcknowledgementsThatNeverCome(t *testing.T) {
 	w.mute.Store(false)
 	w.cut()
 	g.drained(30 * time.Second)
-	until(t, 10*time.Second, "all is received", func() bool { s, _ := r.history(t, "edgeagg/dev/history"); return len(s) == 500 })
-	s, _ := r.history(t, "edgeagg/dev/history")
+	until(t, 10*time.Second, "all is received", func() bool { s, _ := r.history(t); return len(s) == 500 })
+	s, _ := r.history(t)
 	whole(t, s, 500)
 }
 
@@ -188,7 +188,7 @@ func TestABrokerThatLimitsPackets(t *testing.T) {
 	g.write(1, 2000)
 	g.write(30, 10)
 	g.drained(60 * time.Second)
-	until(t, 10*time.Second, "the rest is received", func() bool { s, _ := r.history(t, "edgeagg/dev/history"); return len(s) == 60 })
+	until(t, 10*time.Second, "the rest is received", func() bool { s, _ := r.history(t); return len(s) == 60 })
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if fmt.Sprint(g.refused) != "[[31 31]]" {

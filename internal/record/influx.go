@@ -43,11 +43,7 @@ func AppendInflux(dst []byte, r *Record, device, journal string) []byte {
 				continue
 			}
 			dst = append(appendEscaped(dst, f.Name, ",= "), '=')
-			if v, ok := f.Number(); ok {
-				dst = AppendFloat(dst, v)
-			} else {
-				dst = strconv.AppendBool(dst, f.Int != 0)
-			}
+			dst = AppendValue(dst, f) // a number without an i is a float
 			dst = append(dst, ',')
 		}
 		if r.Quality != Good {
