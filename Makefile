@@ -67,7 +67,7 @@ size: ## print the sizes in dist/, and fail if the armv6 one is too big
 armv6: dist/edgeagg-armv6 ## prove that the armv6 binary runs on an ARM1176 (Pi Zero)
 	scripts/armv6
 
-bench: ## print what a reading costs
+bench: build deps ## print what a reading costs
 	scripts/bench
 
 clean: ## remove what was built

@@ -310,6 +310,11 @@ func TestCommands(t *testing.T) {
 	g := newRig(t, b.addr, func(c *config.Uplink) { c.Commands = []string{"status", "upload", "resend"} })
 	g.write(100, 10)
 	g.drained(10 * time.Second)
+	listening := func(n int) { // meta is published behind the subscription
+		t.Helper()
+		until(t, 10*time.Second, "subscribed", func() bool { return len(r.on("edgeagg/dev/meta/live")) >= n })
+	}
+	listening(1)
 	ask := func(p string, retained bool) {
 		t.Helper()
 		if tok := r.c.Publish("edgeagg/dev/cmd", 1, retained, p); !tok.WaitTimeout(5*time.Second) || tok.Error() != nil {
@@ -368,6 +373,7 @@ func TestCommands(t *testing.T) {
 	g.stop()
 	h := newRig(t, b.addr, func(c *config.Uplink) { c.Commands = []string{"status"} })
 	until(t, 10*time.Second, "connected again", func() bool { return h.Stats().Connected })
+	listening(2)
 	ask(`{"id":"12","do":"status"}`, false)
 	for {
 		m := reply()
