@@ -118,6 +118,10 @@ func lock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal folder: %w", err)
 	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); errors.Is(err, unix.EACCES) {
+		d.Close()
+		return nil, fmt.Errorf("journal folder %s: no permission to write (chown it to the user that runs edgeagg)", dir)
+	}
 	name := filepath.Join(dir, lockName)
 	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		d.Close()

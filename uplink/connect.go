@@ -54,6 +54,28 @@ func (c *conn) close() {
 	c.Disconnect(0)
 }
 
+// cutAfter ends the connection if, some time after ctx has ended, it was not
+// called off. The client's Publish can hang in a write to a dead line.
+func (c *conn) cutAfter(ctx context.Context, d time.Duration) (off func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-done:
+		case <-t.C:
+			c.end(errors.New("took too long to stop"))
+			if raw := c.raw.Load(); raw != nil {
+				raw.Close()
+			}
+		}
+	})
+	return func() {
+		stop()
+		close(done)
+	}
+}
+
 // closedByPeer reports whether the broker ended the connection, rather than
 // the line or a timeout.
 func closedByPeer(err error) bool {

@@ -20,6 +20,8 @@ const (
 	mostFlying = 256 << 10
 	// smallest is what messages shrink to.
 	smallest = 512
+	// grace is how long a window that has to end may take for it.
+	grace = 300 * time.Millisecond
 	// lowTime is how long messages stay small after the broker closed the
 	// connection on larger ones.
 	lowTime = 10 * time.Minute
@@ -82,6 +84,7 @@ func (u *Uplink) Drain(ctx context.Context) {
 	if c == nil {
 		return
 	}
+	defer c.cutAfter(ctx, grace)()
 	if err := u.send.window(ctx, c, to); err != nil && ctx.Err() == nil {
 		c.end(err)
 	}

@@ -334,6 +334,8 @@ type wire struct {
 	mute    atomic.Bool  // the broker's answers are swallowed
 	budget  atomic.Int64 // bytes up to the next cut; 0: none
 	accepts atomic.Int64
+	dead    atomic.Bool // nothing goes through any more, and nothing is taken
+	stuck   atomic.Bool // it is, and bytes wait
 }
 
 func newWire(t testing.TB, to string) *wire {
@@ -377,7 +379,7 @@ func (w *wire) forward(near net.Conn) {
 			if err != nil {
 				return
 			}
-			if w.mute.Load() {
+			if w.mute.Load() || w.dead.Load() {
 				continue
 			}
 			if _, err := near.Write(b[:n]); err != nil {
@@ -389,6 +391,11 @@ func (w *wire) forward(near net.Conn) {
 	for {
 		n, err := near.Read(b)
 		if err != nil {
+			return
+		}
+		if w.dead.Load() {
+			w.stuck.Store(true)
+			w.park()
 			return
 		}
 		if left := w.budget.Load(); left > 0 {
@@ -403,6 +410,19 @@ func (w *wire) forward(near net.Conn) {
 		if _, err := far.Write(b[:n]); err != nil {
 			return
 		}
+	}
+}
+
+// park keeps a connection open, unread, until it is cut.
+func (w *wire) park() {
+	for {
+		w.mu.Lock()
+		gone := w.conns == nil
+		w.mu.Unlock()
+		if gone {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

@@ -160,7 +160,9 @@ func (u *Uplink) Run(ctx context.Context) {
 		if err == nil {
 			begin := time.Now()
 			u.state(c, broker.Host, nil)
+			off := c.cutAfter(ctx, goodbye+grace)
 			err = u.serve(ctx, c)
+			off()
 			c.close()
 			u.sessions.ended(u, time.Since(begin), err)
 			if u.moved.Swap(false) || time.Since(begin) > 10*time.Second {

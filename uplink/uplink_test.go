@@ -196,6 +196,35 @@ func TestABrokerThatLimitsPackets(t *testing.T) {
 	}
 }
 
+// A dead line, which takes nothing and answers nothing, delays a stop by no
+// more than its bounds.
+func TestAStopOnADeadLine(t *testing.T) {
+	b := newBroker(t)
+	w := newWire(t, b.addr)
+	g := newRig(t, w.addr(), func(c *config.Uplink) { c.Message, c.Live = 256<<10, 10*time.Millisecond })
+	until(t, 10*time.Second, "connected", func() bool { return g.Stats().Connected })
+	g.write(20_000, 200)
+	w.dead.Store(true)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		g.Drain(ctx)
+		close(done)
+	}()
+	until(t, 10*time.Second, "the line is full", func() bool { g.src.n.Add(1); return w.stuck.Load() })
+	begin := time.Now()
+	cancel()
+	<-done
+	if took := time.Since(begin); took > 3*grace {
+		t.Errorf("the window ended %v late", took)
+	}
+	begin = time.Now()
+	g.stop()
+	if took := time.Since(begin); took > 3*(goodbye+grace) {
+		t.Errorf("stopped in %v", took)
+	}
+}
+
 func TestALoginThatIsRefused(t *testing.T) {
 	b := newBroker(t, "allow_anonymous false")
 	w := newWire(t, b.addr)
