@@ -42,9 +42,8 @@ vet: ## go vet in every module
 	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
 
 lint: ## golangci-lint in every module
-	go build -modfile=tools/go.mod -o bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	bin/golangci-lint run ./...
-	@for m in $(MODULES); do (cd $$m && $(CURDIR)/bin/golangci-lint run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+	go tool -modfile=tools/go.mod golangci-lint run ./...
+	@for m in $(MODULES); do (cd $$m && go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 dist: $(TARGETS:%=dist/edgeagg-%) size ## static binaries for every board in dist/
 
