@@ -10,14 +10,14 @@ TARGETS := armv6 armv7 arm64 amd64
 # The armv6 binary may have this many bytes.
 MAX_ARMV6 := 9000000
 # The modules beside the main one.
-MODULES := test
+MODULES := test aggregator/bench
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test unit system deps vet lint dist size armv6 fuzz bench clean
+.PHONY: help build demo test unit system deps vet lint dist size armv6 bench bench-aggregator clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS="$$(printf '\t')" read -r t d; do printf '  %-10s %s\n' "$$t" "$$d"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS="$$(printf '\t')" read -r t d; do printf '  %-17s %s\n' "$$t" "$$d"; done
 
 build: ## build bin/edgeagg for this machine
 	go build $(GOFLAGS_BUILD) -o bin/edgeagg ./cmd/edgeagg
@@ -42,9 +42,8 @@ vet: ## go vet in every module
 	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
 
 lint: ## golangci-lint in every module
-	go build -modfile=tools/go.mod -o bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	bin/golangci-lint run ./...
-	@for m in $(MODULES); do (cd $$m && $(CURDIR)/bin/golangci-lint run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+	go tool -modfile=tools/go.mod golangci-lint run ./...
+	@for m in $(MODULES); do (cd $$m && go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 dist: $(TARGETS:%=dist/edgeagg-%) size ## static binaries for every board in dist/
 
@@ -67,8 +66,11 @@ size: ## print the sizes in dist/, and fail if the armv6 one is too big
 armv6: dist/edgeagg-armv6 ## prove that the armv6 binary runs on an ARM1176 (Pi Zero)
 	scripts/armv6
 
-bench: ## print what a reading costs
+bench: build deps ## print what a reading costs
 	scripts/bench
+
+bench-aggregator: ## print the aggregator beside golib's, a mutex and a channel
+	cd aggregator/bench && go run .
 
 clean: ## remove what was built
 	rm -rf bin dist

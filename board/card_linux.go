@@ -38,7 +38,7 @@ func CardOf(dir string) (Card, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return c, fmt.Errorf("statfs %s: %w", dir, err)
 	}
-	c.Free, c.Total = int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)
+	c.Free, c.Total = int64(st.Bavail)*blockSize(&st), int64(st.Blocks)*blockSize(&st)
 	c.ReadOnly = st.Flags&unix.ST_RDONLY != 0
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -74,4 +74,10 @@ func (c Card) Lasting() error {
 		return fmt.Errorf("it is on the root file system: nothing else is mounted there")
 	}
 	return nil
+}
+
+// blockSize is an int32 on 32-bit boards.
+func blockSize(st *unix.Statfs_t) int64 {
+	n := st.Bsize
+	return int64(n) //nolint:unconvert // not where it is an int32
 }

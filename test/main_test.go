@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -43,4 +45,37 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// The commands in README.md do what they say, with folders of the test's own.
+func TestReadmeCommands(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```console\n(.*?)```").FindSubmatch(text)
+	if block == nil {
+		t.Fatal("no commands")
+	}
+	card := filepath.Join(t.TempDir(), "card")
+	conf := config(t, simulated, card)
+	fill(t, conf, card, 20)
+	ran := 0
+	for line := range strings.Lines(string(block[1])) {
+		line = strings.NewReplacer("/etc/edgeagg/edgeagg.toml", conf, "/var/lib/edgeagg", card, "configs/", "../configs/").Replace(strings.TrimSpace(line))
+		args := strings.Fields(line)
+		if args[0] != "edgeagg" {
+			t.Fatalf("not a command: %s", line)
+		}
+		if ran++; args[1] == "run" {
+			fill(t, conf, card, 40)
+			continue
+		}
+		if out, err := exec.Command(edgeagg, args[1:]...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", line, err, out)
+		}
+	}
+	if ran < 4 {
+		t.Errorf("only %d commands", ran)
+	}
 }

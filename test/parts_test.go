@@ -20,7 +20,7 @@ import (
 )
 
 // until polls a condition, and fails the test when it does not come true.
-func until(t *testing.T, limit time.Duration, what string, ok func() bool) {
+func until(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
 	for !ok() {
@@ -33,7 +33,7 @@ func until(t *testing.T, limit time.Duration, what string, ok func() bool) {
 
 // proc is a running process.
 type proc struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	done chan struct{}
 	mu   sync.Mutex
@@ -53,7 +53,7 @@ func (p *proc) output() string {
 }
 
 // start runs a program until the test ends.
-func start(t *testing.T, name string, args ...string) *proc {
+func start(t testing.TB, name string, args ...string) *proc {
 	t.Helper()
 	p := &proc{t: t, cmd: exec.Command(name, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p, p
@@ -105,13 +105,13 @@ func (p *proc) says(text string) {
 
 // broker is a mosquitto on a port of its own, which keeps its sessions over a restart.
 type broker struct {
-	t    *testing.T
+	t    testing.TB
 	conf string
 	port int
 	p    *proc
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -121,7 +121,7 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-func newBroker(t *testing.T, more ...string) *broker {
+func newBroker(t testing.TB, more ...string) *broker {
 	t.Helper()
 	b := &broker{t: t, port: freePort(t)}
 	dir := t.TempDir()
@@ -352,3 +352,5 @@ func config(t *testing.T, format string, args ...any) string {
 	}
 	return name
 }
+
+func writeFile(name, content string) error { return os.WriteFile(name, []byte(content), 0o600) }

@@ -179,11 +179,7 @@ func (r *recorder) run(ctx context.Context) error {
 	link, unlink := context.WithCancel(context.Background())
 	defer unlink()
 	if r.uplink != nil {
-		linked.Go(func() {
-			if err := r.uplink.Run(link); err != nil {
-				r.log.Error("uplink ended", "err", err)
-			}
-		})
+		linked.Go(func() { r.uplink.Run(link) })
 	}
 	r.log.Info("running", "device", r.cfg.Device, "sources", len(r.cfg.Sources), "journal", r.cfg.Journal.Dir, "seq", r.journal.Synced())
 	r.sources.Run(ctx)
