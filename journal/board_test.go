@@ -81,6 +81,7 @@ func finish(t testing.TB, j *Journal) {
 type found struct {
 	records map[uint64]record.Record
 	order   []uint64
+	entries []Entry
 	missing []Item
 	damage  []Damage
 }
@@ -120,6 +121,8 @@ func inspect(t testing.TB, dir string) (f found) {
 		}
 		f.order = append(f.order, it.Seq)
 		f.records[it.Seq] = r
+		it.Payload = append([]byte(nil), it.Payload...)
+		f.entries = append(f.entries, it.Entry)
 	}
 }
 

@@ -142,10 +142,12 @@ func ours(segs []segment, cursor ID, machine uint64) (kept []segment, id ID, for
 // lock opens the folder, made if it is not there, and takes it for this
 // process. mark is what setMark left, 0 if nothing.
 func lock(dir string) (d *os.File, mark uint64, err error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, 0, fmt.Errorf("journal folder: %w", err)
+	if err = os.MkdirAll(dir, 0o750); err == nil {
+		d, err = os.Open(dir)
 	}
-	d, err = os.Open(dir)
+	if errors.Is(err, os.ErrPermission) {
+		return nil, 0, fmt.Errorf("journal folder: %w (it has to belong to the user that edgeagg runs as)", err)
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("journal folder: %w", err)
 	}

@@ -41,7 +41,8 @@ type Reader struct {
 }
 
 // Reader reads from the record numbered from on. Records that turn out to be
-// unreadable and that no gap names yet are told to lost, which may be nil.
+// unreadable and that no gap names yet are told to lost, which may be nil; a
+// million and more of them are mostly numbers that no record ever had.
 func (j *Journal) Reader(from uint64, lost func(first, last uint64)) *Reader {
 	return &Reader{j: j, next: max(from, 1), lost: lost}
 }
@@ -88,6 +89,9 @@ func (r *Reader) Next() (Entry, error) {
 // miss steps over records up to last that could not be read.
 func (r *Reader) miss(last uint64) {
 	first := r.next
+	if first == r.at.first {
+		first = r.at.end + 1 // the gap that names a jump before it stood there too
+	}
 	r.next = last + 1
 	if first > last {
 		return

@@ -23,6 +23,7 @@ type tail struct {
 	lost  uint64      // records that the segment's gaps name as missing
 	used  int64       // bytes of the segment up to its last record
 	torn  int64       // bytes behind that which are no record
+	half  bool        // they are what a kill leaves of a write
 	holes [][2]uint64 // records that damage took, first and last of each run
 }
 
@@ -135,7 +136,10 @@ func readTail(s segment, before uint64, each func(seq uint64, p []byte)) (t tail
 		last := sc.last
 		p, seq, bad, err := sc.next()
 		if err != nil {
-			t.torn = max(0, bad.off+bad.length-t.used)
+			if bad.length > 0 {
+				t.torn = bad.off + bad.length - t.used
+				t.half = sc.half(t.used, t.used+t.torn)
+			}
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
@@ -143,7 +147,11 @@ func readTail(s segment, before uint64, each func(seq uint64, p []byte)) (t tail
 		}
 		t.used = sc.off
 		if seq > last+1 {
-			t.holes = append(t.holes, [2]uint64{last + 1, seq - 1})
+			first := last + 1
+			if first == s.first {
+				first = s.head.end + 1 // the gap that names a jump before it stood there too
+			}
+			t.holes = append(t.holes, [2]uint64{first, seq - 1})
 		}
 		t.end, t.stop = seq, false
 		if each != nil {
@@ -196,7 +204,7 @@ func (j *Journal) resume(t, newest *tail, mark uint64, strangers []stranger) {
 	case !clean && newest.boot != j.o.Boot:
 		j.skip(t, record.Power)
 		log.Warn("the last boot ended without a stop", "torn bytes", newest.torn, "next", j.next)
-	case reached > t.end || short || empty && newest.torn > 0:
+	case reached > t.end || short || !clean && newest.torn > 0 && !newest.half:
 		j.skip(t, record.Damage)
 		log.Warn("the end of the journal is damaged", "torn bytes", newest.torn, "file", newest.name, "next", j.next)
 	case !clean:
@@ -218,7 +226,11 @@ func (j *Journal) hole(log *slog.Logger, first, last uint64, file string) {
 	}
 	log.Warn("records on the card are damaged or missing", "first", first, "last", last, "file", file)
 	j.known = append(j.known, [2]uint64{first, last})
-	j.note(&record.Record{Kind: record.Gap, Reason: record.Damage, Count: int64(last - first + 1), First: first, Last: last})
+	count := int64(last - first + 1)
+	if count >= jump {
+		count = -1
+	}
+	j.note(&record.Record{Kind: record.Gap, Reason: record.Damage, Count: count, First: first, Last: last})
 }
 
 // skip leaves out numbers that records now lost may have had.

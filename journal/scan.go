@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"math"
@@ -132,6 +133,21 @@ func (s *scan) next() (payload []byte, seq uint64, bad damaged, err error) {
 			rough = off
 		}
 	}
+}
+
+// half reports whether the bytes between off, where the last record ends, and
+// end are the beginning of a frame whose rest the kernel had not taken yet: a
+// kill stops a write at the end of a page.
+func (s *scan) half(off, end int64) bool {
+	if p, err := s.at(off, int(whole(off)-off)); err != nil || zeros(p) == len(p) {
+		off = whole(off)
+	}
+	p, err := s.at(off, page)
+	if err != nil || len(p) < minFrame || binary.LittleEndian.Uint16(p[4:]) != uint16(s.last+1) {
+		return false
+	}
+	length, k := binary.Uvarint(p[6:])
+	return k > 0 && length <= uint64(s.longest) && off+6+int64(k)+int64(length) > whole(end)
 }
 
 // zeros counts the zero bytes at the front of p.

@@ -93,10 +93,11 @@ func (u *Uplink) clientOptions(broker *url.URL) (*mqtt.ClientOptions, error) {
 	o.SetProtocolVersion(4) // else a refused login costs two connections
 	o.SetStore(noStore{})
 	o.SetOrderMatters(false)
-	// The client looks only now and then whether a ping is due. It asks a
-	// little early, so that silence of 1.5 keepalives is proof (see silence).
+	// The client looks only now and then whether a ping is due, and whether
+	// its answer is late. So it asks a little early, and serve looks after the
+	// answer (see silence).
 	o.SetKeepAlive(max(cfg.Keepalive*4/5, time.Second))
-	o.SetPingTimeout(max(cfg.Keepalive/2, time.Second))
+	o.SetPingTimeout(time.Hour)
 	o.SetWriteTimeout(writeTimeout)
 	o.SetConnectTimeout(connectTimeout)
 	o.SetWill(u.topic("availability"), "offline", 1, true)
@@ -104,8 +105,10 @@ func (u *Uplink) clientOptions(broker *url.URL) (*mqtt.ClientOptions, error) {
 }
 
 // silence is how long nothing may come from the broker: longer, and the link
-// is half-open.
-func (u *Uplink) silence() time.Duration { return max(u.o.Config.Keepalive*3/2, 3*time.Second) }
+// is half-open. With the time until that is looked at it makes 1.5 keepalives.
+func (u *Uplink) silence() time.Duration {
+	return max(u.o.Config.Keepalive*3/2-look, 2*time.Second)
+}
 
 // dial opens the wire. Names are looked up each time.
 func (u *Uplink) dial(ctx context.Context, c *conn, to *url.URL, tlsConfig *tls.Config) (net.Conn, error) {
@@ -147,9 +150,15 @@ func (u *Uplink) explain(broker *url.URL, err error) error {
 	if notYet(err) && !u.o.Now().Set {
 		return fmt.Errorf("connect to %s: the clock is not set, so the certificate cannot be checked (a time server or a battery clock helps): %w", broker.Host, err)
 	}
+	return fmt.Errorf("connect to %s: %w", broker.Host, plain(err))
+}
+
+// plain leaves out of a network error the port on this side, which is another
+// one each time.
+func plain(err error) error {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Source != nil { // it names a port that is another one each time
-		err = fmt.Errorf("%s: %w", op.Op, op.Err)
+	if errors.As(err, &op) && op.Source != nil {
+		return fmt.Errorf("%s: %w", op.Op, op.Err)
 	}
-	return fmt.Errorf("connect to %s: %w", broker.Host, err)
+	return err
 }

@@ -13,6 +13,7 @@ type link struct {
 	to       string
 	l        net.Listener
 	accepted atomic.Int64 // connections
+	answered atomic.Int64 // pieces of the broker's that got through
 
 	swallow   atomic.Bool  // the broker's answers vanish
 	blackhole atomic.Bool  // nothing gets through either way, and nobody is told
@@ -89,6 +90,9 @@ func (k *link) carry(from, to net.Conn, up bool) {
 		}
 		if _, err := to.Write(p[:n]); err != nil {
 			return
+		}
+		if !up {
+			k.answered.Add(1)
 		}
 	}
 }

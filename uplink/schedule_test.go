@@ -110,7 +110,7 @@ func TestBudget(t *testing.T) {
 		t.Errorf("room for %d behind the end", got)
 	}
 	free := newBudget(&config.Uplink{})
-	free.take(1<<40, now)
+	free.take(1<<30, now)
 	if free.room(8192, math.MaxInt64) != 8192 || free.wait(now) != 0 {
 		t.Error("no bound, and yet one")
 	}

@@ -15,13 +15,12 @@ const (
 // If it does so again and again on the same record, messages get smaller until
 // that record goes alone, and then it is put aside.
 type suspicion struct {
-	first   uint64    // of the message that was the oldest in flight; 0: none
-	last    uint64    // up to here one message flies at a time
-	kills   int       // in a row on that first
-	alone   int       // of these, when the record was sent alone
-	sound   int       // bytes of the biggest message acknowledged
-	since   time.Time // when the ceiling was last moved
-	ceiling int       // before all that
+	first uint64    // of the message that was the oldest in flight; 0: none
+	last  uint64    // up to here one message flies at a time
+	kills int       // in a row on that first
+	alone int       // of these, when the record was sent alone
+	sound int       // bytes of the biggest message acknowledged
+	since time.Time // when the ceiling was last moved
 }
 
 // one reports whether the record numbered seq has to fly in a message that is
@@ -52,7 +51,7 @@ func (s *suspicion) acked(first, last uint64, bytes int, t *throttle, now time.T
 func (s *suspicion) closed(first, last uint64, bytes int, others bool, t *throttle, now time.Time) (aside bool) {
 	if first != s.first {
 		s.last, s.kills, s.alone = max(s.last, last), 0, 0
-		s.first, s.ceiling = first, t.ceiling
+		s.first = first
 	}
 	if s.kills++; s.kills > 1 {
 		s.sound = 0 // what was sound before proves nothing for this broker
@@ -69,7 +68,7 @@ func (s *suspicion) closed(first, last uint64, bytes int, others bool, t *thrott
 		return false
 	}
 	if bytes <= smallest { // its size was not the reason
-		t.ceiling = s.ceiling
+		t.ceiling = t.most
 	}
 	*s = suspicion{sound: s.sound, since: s.since}
 	return true

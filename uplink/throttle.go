@@ -37,7 +37,7 @@ func (t *throttle) acked(sent time.Time, took, rtt time.Duration) {
 	case delay <= slowAck:
 		more := t.message
 		if !t.cut.IsZero() { // the line's measure is known: one more a round trip
-			more = max(1, t.message*t.message/t.limit)
+			more = int(max(1, int64(t.message)*int64(t.message)/int64(t.limit)))
 		}
 		t.limit = min(t.limit+more, max(mostFlying, t.message))
 		if delay <= quickAck {

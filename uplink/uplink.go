@@ -96,6 +96,8 @@ type Uplink struct {
 	told  map[string]string
 	since time.Time
 
+	network chan struct{} // the network came up
+
 	kick  chan struct{} // a far window needs a connection
 	sleep chan struct{} // a far window has ended
 
@@ -131,7 +133,7 @@ func New(o Options) (*Uplink, error) {
 		o: o, log: o.Log, began: time.Now(), since: time.Now(), wall: time.Now, ackTimeout: ackTimeout,
 		backoff: [...]time.Duration{firstBackoff, longestBackoff},
 		window:  make(chan struct{}, 1), ready: make(chan struct{}), told: make(map[string]string),
-		kick: make(chan struct{}, 1), sleep: make(chan struct{}, 1),
+		kick: make(chan struct{}, 1), sleep: make(chan struct{}, 1), network: make(chan struct{}, 1),
 	}
 	u.day.limit, u.day.wall = o.Config.MaxBytesDay, func() time.Time { return u.wall() }
 	u.commands.queue = make(chan []byte, 8)
@@ -177,6 +179,7 @@ func (u *Uplink) Stats() Stats {
 // started has ended when it returns.
 func (u *Uplink) Run(ctx context.Context) error {
 	defer u.background.Wait()
+	u.background.Go(func() { watchNetwork(ctx, u.network) })
 	wait, asleep := u.backoff[0], false
 	for n := 0; ctx.Err() == nil; {
 		if u.far() && !u.due.Load() {
@@ -205,7 +208,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 			err = u.serve(ctx, c)
 			c.close()
 			asleep = errors.Is(err, errAsleep)
-			u.state(nil, broker.Host, u.kicks.ended(u, time.Since(begin), err))
+			u.state(nil, broker.Host, u.kicks.ended(u, time.Since(begin), plain(err)))
 			if time.Since(begin) > steady {
 				wait = u.backoff[0]
 			}
@@ -234,13 +237,22 @@ func (u *Uplink) wake() {
 	c.close()
 }
 
-// rest waits, but not longer than ctx.
+// rest waits, but not longer than ctx, and only a little once the network
+// comes up.
 func (u *Uplink) rest(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
+	least := time.NewTimer(min(d, u.backoff[0]/2))
+	defer least.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-least.C:
+	}
 	select {
 	case <-ctx.Done():
 	case <-t.C:
+	case <-u.network:
 	}
 }
 

@@ -174,6 +174,22 @@ func TestStopOnDeadLine(t *testing.T) {
 	}
 }
 
+// A link that takes everything and gives nothing back is left, with nothing to
+// say on it but pings; a quiet one is not.
+func TestHalfOpenLink(t *testing.T) {
+	b := newBroker(t)
+	k := newLink(t, b.addr())
+	c := usual(k.url())
+	c.Keepalive, c.Live = 2*time.Second, 0
+	u := newRig(t, c).run().connected()
+	until(t, "a few pings", func() bool { return k.answered.Load() >= 5 }) // CONNACK, two PUBACKs and they
+	if n := u.Stats().Reconnects; n != 1 {
+		t.Errorf("%d connections over a quiet link", n)
+	}
+	k.blackhole.Store(true)
+	until(t, "the error", func() bool { return strings.Contains(u.Stats().Error, errSilent.Error()) })
+}
+
 // Without a goodbye the broker says offline.
 func TestLastWill(t *testing.T) {
 	b := newBroker(t)

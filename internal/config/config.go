@@ -80,7 +80,7 @@ type Source struct {
 	Line       int // of the [[source]] in its file, for messages
 
 	// every kind
-	Every     time.Duration
+	Every     time.Duration // of a port that sends by itself: how often it is expected to; 0: not known
 	Timeout   time.Duration
 	Min, Max  *float64
 	Deadband  float64

@@ -245,7 +245,7 @@ func TestDevice(t *testing.T) {
 		{strings.Repeat("x", 128), board, strings.Repeat("x", 128)},
 	} {
 		cfg, _, err := Parse("t.toml", []byte("device = \""+c.device+"\"\n"), c.id)
-		got := ""
+		var got string
 		if err != nil {
 			got = "!" + err.Error()
 		} else if got = cfg.Device; cfg.Uplink.Topic != "edgeagg/"+got || cfg.Uplink.ClientID != "edgeagg-"+got || cfg.Uplink.HistoryTopic != "edgeagg/"+got+"/history" {

@@ -71,7 +71,7 @@ func (n *node) show() string {
 func quote(s string) string {
 	const longest = 100
 	if len(s) > longest {
-		return fmt.Sprintf("%q…", s[:longest])
+		return fmt.Sprintf("%q…", strings.ToValidUTF8(s[:longest], ""))
 	}
 	return fmt.Sprintf("%q", s)
 }

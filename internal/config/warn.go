@@ -188,5 +188,5 @@ func wear(c *Config) string {
 	if syncs == 0 || years >= shortLife {
 		return ""
 	}
-	return fmt.Sprintf("journal.sync = %q: up to %.0f million syncs a year of %s each wear a card of %s (%d erase cycles) out in %.1f years", c.Journal.Sync, syncs/1e6, showSize(syncBytes), showSize(smallCard), cycles, years)
+	return fmt.Sprintf("journal.sync = %q: up to %.0f million syncs a year of %s each wear a card of %s (%d erase cycles) out in %.1f years", c.Journal.Sync, syncs/1e6, showSize(syncBytes), showSize(int64(smallCard)), cycles, years)
 }
