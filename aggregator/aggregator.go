@@ -190,12 +190,12 @@ func New(ctx context.Context, cfg Config) (Aggregator, error) {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	if err := cfg.normalize(); err != nil {
+	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
 	a := &agg{cfg: cfg, valid: true, parent: ctx, wake: make(chan struct{}, 1)}
 	a.buf.init(&a.cfg)
-	e := newEpoch(nil, ctx)
+	e := newEpoch(nil, ctx) //nolint:staticcheck // Start's is not known yet
 	if ctx.Done() != nil {
 		e.mu.Lock()
 		e.unwatch = context.AfterFunc(ctx, func() { _ = e.Err() })

@@ -119,7 +119,7 @@ func (r Retry) delay(attempt int) time.Duration {
 	return min(d, r.MaxDelay)
 }
 
-func (c *Config) normalize() error {
+func (c *Config) settle() error {
 	if c.FctWriter == nil && c.FctBatch == nil {
 		return ErrInvalidWriter
 	}

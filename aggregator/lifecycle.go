@@ -3,6 +3,7 @@ package aggregator
 import (
 	"bytes"
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"strconv"
@@ -214,12 +215,12 @@ func (a *agg) Uptime() time.Duration {
 }
 
 func (a *agg) Stop() error {
-	_, err := a.stop(nil, false)
+	_, err := a.stop(nil, false) //nolint:staticcheck // nil: no bound, and no patience
 	return err
 }
 
 func (a *agg) Close() error {
-	_, err := a.stop(nil, true)
+	_, err := a.stop(nil, true) //nolint:staticcheck // as Stop's
 	return err
 }
 
@@ -341,7 +342,7 @@ func (a *agg) Restart(ctx context.Context) error {
 			}
 			select {
 			case err := <-req.done:
-				if err != errEnded {
+				if !errors.Is(err, errEnded) {
 					return err
 				}
 			case <-done:
@@ -379,7 +380,7 @@ func (a *agg) Sync(ctx context.Context) error {
 		a.mu.Unlock()
 		return ErrClosedResources
 	}
-	req := a.ask(nil)
+	req := a.ask(nil) //nolint:staticcheck // nil: no bound
 	inLoop := id == a.loopID.Load()
 	a.mu.Unlock()
 	if inLoop {

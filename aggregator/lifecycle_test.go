@@ -593,7 +593,7 @@ func TestShutdown(t *testing.T) {
 				var failed []string
 				a := start(t, aggregator.Config{
 					FctWriter: v.Write, BufWriter: 10, Retry: aggregator.Retry{Max: test.retry},
-					FctFailed: func(p []byte, err error) { failed = append(failed, string(p)) },
+					FctFailed: func(p []byte, _ error) { failed = append(failed, string(p)) },
 				})
 				write(t, a, "1 2 3")
 				go func() {

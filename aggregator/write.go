@@ -13,11 +13,11 @@ type waiter struct {
 }
 
 func (a *agg) Write(p []byte) (int, error) {
-	return a.write(nil, p, true)
+	return a.write(nil, p, true) //nolint:staticcheck // nil: no bound
 }
 
 func (a *agg) TryWrite(p []byte) (int, error) {
-	return a.write(nil, p, false)
+	return a.write(nil, p, false) //nolint:staticcheck // as above
 }
 
 func (a *agg) WriteContext(ctx context.Context, p []byte) (int, error) {

@@ -18,7 +18,7 @@ type bench struct {
 	set        bool
 }
 
-func newBench(t testing.TB, dir string) *bench {
+func newBench(_ testing.TB, dir string) *bench {
 	b := &bench{wall: 1_700_000_000_000_000, mono: 1_000_000, set: true}
 	b.Options = Options{
 		Dir: dir, Device: "test", Machine: "m1", Boot: ID{1},

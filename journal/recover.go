@@ -149,7 +149,7 @@ func readTail(s segment, before uint64, each func(seq uint64, p []byte)) (t tail
 		if seq > last+1 {
 			first := last + 1
 			if first == s.first {
-				first = s.head.end + 1 // the gap that names a jump before it stood there too
+				first = s.end + 1 // the gap that names a jump before it stood there too
 			}
 			t.holes = append(t.holes, [2]uint64{first, seq - 1})
 		}
@@ -168,7 +168,7 @@ func readTail(s segment, before uint64, each func(seq uint64, p []byte)) (t tail
 func (j *Journal) resume(t, newest *tail, mark uint64, strangers []stranger) {
 	log := j.o.Log.With(slog.Uint64("seq", t.end))
 	if len(j.segs) > 0 && newest.oldest < j.segs[0].first {
-		j.hole(log, max(newest.oldest, j.acked.Load()+1), j.segs[0].head.end, "")
+		j.hole(log, max(newest.oldest, j.acked.Load()+1), j.segs[0].end, "")
 	}
 	for _, h := range t.holes {
 		j.hole(log, h[0], h[1], t.name)

@@ -18,7 +18,7 @@ func watchNetwork(ctx context.Context, comes chan<- struct{}) {
 	}
 	groups := uint32(unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE)
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return
 	}
 	f := os.NewFile(uintptr(fd), "netlink")

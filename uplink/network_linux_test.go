@@ -41,7 +41,7 @@ func TestNetworkComesUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Close(fd)
+		defer func() { _ = unix.Close(fd) }()
 		r, err := unix.NewIfreq("lo")
 		if err != nil {
 			t.Fatal(err)

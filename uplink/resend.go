@@ -99,7 +99,7 @@ func (s *resending) add(ctx context.Context, e *journal.Entry) error {
 		e.Payload = p
 	}
 	if err := s.b.add(e); err != nil {
-		return nil // what the card holds there is no record
+		return nil //nolint:nilerr // what the card holds there is no record
 	}
 	if len(s.b.p) < s.u.o.Config.Message {
 		return nil

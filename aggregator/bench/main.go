@@ -179,7 +179,7 @@ func main() {
 		budget, most = 256<<20, 500_000
 	}
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(format string, args ...any) { fmt.Fprintf(t, format+"\t\n", args...) }
+	row := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\t\n", args...) }
 	row("size\tbuffer\twriters\tgolib ns\tours ns\tratio")
 	sum, cells, worst := 0.0, 0, 0.0
 	for _, size := range []int{16, 256, 64 << 10, 1 << 20} {
@@ -202,7 +202,7 @@ func main() {
 			}
 		}
 	}
-	t.Flush()
+	_ = t.Flush()
 	fmt.Printf("geometric mean of the ratios %.3f, worst %.3f\n\n", math.Exp(sum/float64(cells)), worst)
 
 	for _, size := range []int{16, 256} {

@@ -179,15 +179,24 @@ func (r *recorder) run(ctx context.Context) error {
 	link, unlink := context.WithCancel(context.Background())
 	defer unlink()
 	if r.uplink != nil {
-		linked.Go(func() { r.uplink.Run(link) })
+		linked.Go(func() {
+			if err := r.uplink.Run(link); err != nil {
+				r.log.Error("uplink ended", "err", err)
+			}
+		})
 	}
 	r.log.Info("running", "device", r.cfg.Device, "sources", len(r.cfg.Sources), "journal", r.cfg.Journal.Dir, "seq", r.journal.Synced())
+	var stop time.Time // when the end began, or now
+	mark := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		stop = time.Now()
+		close(mark)
+	})
 	r.sources.Run(ctx)
-
-	stop := time.Now()
+	<-mark
 	var errs []error
-	errs = append(errs, r.lastWords())
 	bound, cancel := context.WithDeadline(context.Background(), stop.Add(stopBuffer))
+	errs = append(errs, r.lastWords(bound))
 	left, err := r.buffer.Shutdown(bound)
 	cancel()
 	if left > 0 {
@@ -215,9 +224,7 @@ func (r *recorder) run(ctx context.Context) error {
 // lastWords writes the event stop behind everything else. A buffer that is
 // full because the card takes nothing has no room for it: the next start will
 // say so.
-func (r *recorder) lastWords() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
+func (r *recorder) lastWords(ctx context.Context) error {
 	_, err := r.buffer.WriteContext(ctx, record.Append(nil, &record.Record{Kind: record.Event, Event: record.Stop, Time: r.now()}))
 	if err != nil {
 		return fmt.Errorf("stop not recorded: %w", err)
