@@ -113,7 +113,7 @@ func (s *Source) bounded(ctx context.Context, h *hand, limit time.Duration, f fu
 
 // finish writes what has to be said before the source ends.
 func (s *Source) finish() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*grace)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*grace)
 	defer cancel()
 	if s.outage.reason != "" {
 		now := s.o.Now()

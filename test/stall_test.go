@@ -108,7 +108,7 @@ fields = ["n"]
 	})
 	begin := time.Now()
 	run.signal(syscall.SIGTERM)
-	time.AfterFunc(300*time.Millisecond, thaw)
+	time.AfterFunc(50*time.Millisecond, thaw)
 	if code := run.end(15 * time.Second); code != 0 {
 		t.Fatalf("exit status %d", code)
 	}
