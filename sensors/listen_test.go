@@ -58,11 +58,15 @@ func (a *asked) fill(limit time.Duration) error {
 	}
 	select {
 	case <-c:
-		a.ready = true
-		return nil
-	case <-time.After(limit):
-		return errIdle
+	default:
+		select {
+		case <-c:
+		case <-time.After(limit):
+			return errIdle
+		}
 	}
+	a.ready = true
+	return nil
 }
 
 func (a *asked) Read(r *record.Record) error {
