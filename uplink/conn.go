@@ -43,7 +43,6 @@ type conn struct {
 	lost    chan struct{} // closed once it is gone
 	spent   chan struct{} // closed once the day takes no more
 	greeted chan struct{} // closed once the broker has acknowledged something
-	settled chan struct{} // closed once no acknowledgement counts any more, shortly after lost
 	once    sync.Once
 	why     error // why it is gone; valid after lost
 
@@ -64,7 +63,7 @@ type waiting struct {
 
 func newConn(ackTimeout time.Duration) *conn {
 	return &conn{
-		lost: make(chan struct{}), settled: make(chan struct{}), greeted: make(chan struct{}), spent: make(chan struct{}),
+		lost: make(chan struct{}), greeted: make(chan struct{}), spent: make(chan struct{}),
 		urgent: make(chan *message, 32), history: make(chan *message), order: make(chan waiting, 64),
 		ackTimeout: ackTimeout,
 	}
@@ -151,7 +150,6 @@ func (c *conn) pump(d *day) {
 // publishes (MQTT 3.1.1, section 4.6). None for ackTimeout, counted from the
 // last one, ends the connection.
 func (c *conn) collect() {
-	defer close(c.settled)
 	t := time.NewTimer(0)
 	defer t.Stop()
 	var last time.Time
@@ -160,16 +158,7 @@ func (c *conn) collect() {
 		select {
 		case w = <-c.order:
 		case <-c.lost:
-			for { // what was acknowledged before
-				select {
-				case w = <-c.order:
-					if !c.note(&w) {
-						return
-					}
-				default:
-					return
-				}
-			}
+			return
 		}
 		if last.Before(w.m.sent) {
 			last = w.m.sent

@@ -78,19 +78,7 @@ func (s *sender) window(ctx context.Context, c *conn) error {
 	s.rewind(s.u.o.Journal.Acked() + 1)
 	s.acked, s.saved = 0, opened
 	err := s.run(ctx, c)
-	if err != nil {
-		// Acknowledgements that came before the loss still count.
-		select {
-		case <-c.lost:
-			<-c.settled
-			s.land(c)
-			if !errors.Is(err, errCard) {
-				err = c.why
-			}
-		default:
-			s.land(c)
-		}
-	}
+	s.land(c) // what was acknowledged while the end came
 	s.save()
 	select {
 	case <-c.lost:
@@ -173,6 +161,9 @@ func (s *sender) publish(ctx context.Context, c *conn) (more bool, err error) {
 		return false, nil
 	}
 	if err := s.fill(room); err != nil {
+		if len(s.flying) > 0 {
+			err = nil // these are still waited for
+		}
 		return false, err
 	}
 	if len(s.b.ends) == 0 {

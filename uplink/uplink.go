@@ -227,7 +227,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 
 // wake turns `asleep` into `stopped`, if the broker is quick.
 func (u *Uplink) wake() {
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye/2)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second-goodbye)
 	defer cancel()
 	c, err := u.connect(ctx, u.o.Config.Brokers[0])
 	if err != nil {

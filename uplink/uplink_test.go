@@ -3,14 +3,18 @@ package uplink
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"edgeagg/internal/config"
 	"edgeagg/internal/record"
 )
 
@@ -255,6 +259,80 @@ func TestBrokersInTurn(t *testing.T) {
 	r.same(u.card())
 	if got := u.Stats().Broker; got != b.addr() {
 		t.Errorf("broker %s", got)
+	}
+}
+
+// Over a web socket it is the same.
+func TestWebSocket(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	b := newBroker(t, "allow_anonymous true", fmt.Sprintf("listener %d 127.0.0.1", port), "protocol websockets")
+	r := receive(t, b.addr())
+	u := newRig(t, usual(fmt.Sprintf("ws://127.0.0.1:%d", port))).run().connected()
+	u.write(1000)
+	u.drain()
+	r.same(u.card())
+	if st := u.Stats(); st.BytesToday < int64(st.Bytes) {
+		t.Errorf("stats: %+v", st)
+	}
+	u.stop()
+	until(t, "stopped", func() bool { return r.last("edgeagg/d/availability") == "stopped" })
+}
+
+// The backlog of a card that gives nothing back waits; the connection stays.
+func TestCardUnreadable(t *testing.T) {
+	b := newBroker(t)
+	r := receive(t, b.addr())
+	u := newRig(t, usual(b.url()))
+	u.write(100)
+	names, err := filepath.Glob(filepath.Join(u.dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := filepath.Join(t.TempDir(), "away")
+	segment := ""
+	for _, name := range names {
+		if st, err := os.Stat(name); err == nil && st.Size() > 64<<10 {
+			segment = name
+		}
+	}
+	// A link to itself cannot be opened (ELOOP), by root neither.
+	if err := errors.Join(os.Rename(segment, away), os.Symlink(segment, segment)); err != nil {
+		t.Fatal(err)
+	}
+	u.run().connected()
+	for range 3 {
+		u.Drain(t.Context())
+	}
+	if st := u.Stats(); !st.Connected || st.Reconnects != 1 || u.j.Acked() != 0 {
+		t.Errorf("stats: %+v", st)
+	}
+	if n := u.logged.count("cannot be read"); n != 1 {
+		t.Errorf("%d lines in the log", n)
+	}
+	if err := errors.Join(os.Remove(segment), os.Rename(away, segment)); err != nil {
+		t.Fatal(err)
+	}
+	u.drain()
+	r.same(u.card())
+}
+
+// What New cannot do it refuses.
+func TestNew(t *testing.T) {
+	for want, change := range map[string]func(*config.Uplink){
+		"no broker":     func(c *config.Uplink) { c.Brokers = nil },
+		"uplink.format": func(c *config.Uplink) { c.Format = "xml" },
+		"max_bytes_day": func(c *config.Uplink) { c.MaxBytesDay = 100 },
+	} {
+		c := usual("mqtt://127.0.0.1:1")
+		change(&c)
+		if _, err := New(Options{Config: c}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want an error with %q, got %v", want, err)
+		}
 	}
 }
 
