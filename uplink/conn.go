@@ -109,30 +109,29 @@ func (c *conn) hand(ctx context.Context, to chan<- *message, m *message) error {
 // pump makes all publishes of the connection, in their order, as long as the
 // day takes them.
 func (c *conn) pump(d *day) {
-	spent, before := false, 0
+	spent := false
 	for {
 		var m *message
+		beside := true // history, whose sender keeps to what the day has left
 		select {
 		case m = <-c.urgent:
 		default:
 			select {
 			case m = <-c.urgent:
 			case m = <-c.history:
+				beside = false
 			case <-c.lost:
 				return
 			}
 		}
 		begin := time.Now()
-		// The one before may not be counted yet.
-		size := len(m.topic) + len(m.payload) + around
-		if !m.last && (spent || !d.takes(size+before)) {
-			if !spent {
+		if beside && !m.last && !d.takes(len(m.topic)+len(m.payload)+around) {
+			if d.over() > 0 && !spent {
+				spent = true
 				close(c.spent)
 			}
-			spent = true
 			continue
 		}
-		before = size
 		t := c.client.Publish(m.topic, m.qos, m.retained, m.payload)
 		if m.qos == 0 {
 			continue
@@ -240,8 +239,9 @@ type counted struct {
 }
 
 func (c *counted) Write(p []byte) (int, error) {
+	c.day.add(int64(len(p))) // first: an answer can be quicker than the return of the call
 	n, err := c.Conn.Write(p)
-	c.day.add(int64(n))
+	c.day.add(int64(n - len(p)))
 	return n, err
 }
 

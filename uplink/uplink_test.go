@@ -150,25 +150,30 @@ func TestAcknowledgementsSwallowed(t *testing.T) {
 	}
 }
 
-// A stop breaks a line that takes nothing more, while a window and live values
-// are on it.
-func TestStopOnDeadLine(t *testing.T) {
+// A stop breaks a line that takes nothing more, while a window, status and
+// live values press on it.
+func TestStopOnStuckLine(t *testing.T) {
 	b := newBroker(t)
 	k := newLink(t, b.addr())
 	s := &source{name: "s", meta: "{}"}
 	c := usual(k.url())
-	c.Live = time.Millisecond
+	c.Live, c.Status, c.Message = time.Millisecond, time.Millisecond, 1<<20
 	u := newRig(t, c, func(o *Options) { o.Sources = []Source{s} }).run().connected()
-	k.blackhole.Store(true)
-	u.write(5000)
+	u.write(1)
+	u.drain()
+	k.stuck.Store(true)
+	u.write(40_000)
 	ctx, cancel := context.WithCancel(t.Context())
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
 		u.Drain(ctx)
 	}()
-	until(t, "bytes in flight", func() bool { return u.Stats().Bytes > 0 })
-	s.set(reading("s", 1))
+	c0, _ := u.current()
+	until(t, "everything is full", func() bool {
+		s.set(reading("s", 1))
+		return len(c0.urgent) == cap(c0.urgent)
+	})
 	begin := time.Now()
 	cancel()
 	<-drained
@@ -187,7 +192,7 @@ func TestHalfOpenLink(t *testing.T) {
 	c.Keepalive, c.Live = 2*time.Second, 0
 	u := newRig(t, c).run().connected()
 	until(t, "a few pings", func() bool { return k.answered.Load() >= 5 }) // CONNACK, two PUBACKs and they
-	if n := u.Stats().Reconnects; n != 1 {
+	if n := u.Stats().Connects; n != 1 {
 		t.Errorf("%d connections over a quiet link", n)
 	}
 	k.blackhole.Store(true)
@@ -207,7 +212,8 @@ func TestLastWill(t *testing.T) {
 	k.down.Store(false)
 	until(t, "online again", func() bool { return r.last("edgeagg/d/availability") == "online" })
 	u.stop()
-	until(t, "stopped", func() bool { return r.last("edgeagg/d/availability") == "stopped" })
+	r.publish("behind", "all", false)
+	until(t, "what was said before", func() bool { return r.last("behind") != "" })
 	if got := r.on("edgeagg/d/availability"); !slices.Equal(got, []string{"online", "offline", "online", "stopped"}) {
 		t.Errorf("availability: %v", got)
 	}
@@ -225,6 +231,9 @@ func TestLoginRefused(t *testing.T) {
 	until(t, "a few tries", func() bool { return k.accepted.Load() > 3 })
 	if st := u.Stats(); st.Connected || !strings.Contains(strings.ToLower(st.Error), "not authorized") {
 		t.Errorf("stats: %+v", st)
+	}
+	if !strings.Contains(u.Stats().Error, "uplink.password_file") {
+		t.Errorf("no cure: %s", u.Stats().Error)
 	}
 	if n := u.logged.count("not connected"); n != 1 {
 		t.Errorf("%d lines in the log", n)
@@ -308,7 +317,7 @@ func TestCardUnreadable(t *testing.T) {
 	for range 3 {
 		u.Drain(t.Context())
 	}
-	if st := u.Stats(); !st.Connected || st.Reconnects != 1 || u.j.Acked() != 0 {
+	if st := u.Stats(); !st.Connected || st.Connects != 1 || u.j.Acked() != 0 {
 		t.Errorf("stats: %+v", st)
 	}
 	if n := u.logged.count("cannot be read"); n != 1 {
@@ -506,7 +515,7 @@ func TestUnreadableRecord(t *testing.T) {
 	if u.j.Acked() != 21 || !slices.Equal(lost, []string{"11-11"}) {
 		t.Errorf("cursor %d, lost %v", u.j.Acked(), lost)
 	}
-	if !u.Stats().Connected || u.Stats().Reconnects != 1 {
+	if !u.Stats().Connected || u.Stats().Connects != 1 {
 		t.Error("it cost the connection")
 	}
 }
