@@ -142,35 +142,32 @@ type Aggregator interface {
 // agg is the Aggregator. What the loop writes for each record, what each Write
 // writes, and the rest lie on cache lines of their own.
 type agg struct {
-	out     atomic.Uint64 // count and bytes handed over, packed
-	freed   atomic.Uint64 // ring position before which all is free
-	inHand  atomic.Int32  // records FctWriter has, kept while draining; those FctBatch has
-	_       [64]byte
-	pending atomic.Uint32 // events the loop has to see
-	waitNb  atomic.Int64
-	waitLen atomic.Int64
-	_       [64]byte
+	out    atomic.Uint64 // count and bytes handed over, packed
+	freed  atomic.Uint64 // ring position before which all is free
+	inHand atomic.Int32  // records FctWriter has, kept while draining; those FctBatch has
+	_      [64]byte
 
 	in atomic.Uint64 // count and bytes accepted, packed
 
-	mu         sync.Mutex
-	open       bool // records are accepted
-	asleep     bool // the loop waits on wake; who sets it back has to send
-	lazy       bool // it is to be woken only for a full batch
-	closed     bool
-	first      *waiter // goroutines waiting for room, oldest first
-	last       *waiter
-	run        *run // nil when no loop lives
-	buf        buffer
-	requests   []*request
-	asyncs     []int64 // goroutines of the running AsyncFct calls
-	asyncsDone chan struct{}
-	trimmer    *time.Timer
-	unhanded   uint64 // records left at the end of earlier loops
+	mu       sync.Mutex
+	open     bool // records are accepted
+	asleep   bool // the loop waits on wake; who sets it back has to send
+	lazy     bool // it is to be woken only for a full batch
+	closed   bool
+	first    *waiter // goroutines waiting for room, oldest first
+	last     *waiter
+	run      *run // nil when no loop lives
+	buf      buffer
+	requests []*request
+	trimmer  *time.Timer
+	unhanded uint64 // records left at the end of earlier loops
+
+	pending atomic.Uint32 // events the loop has to see
+	waitNb  atomic.Int64
+	waitLen atomic.Int64
 
 	cfg     Config
-	valid   bool            // made by New
-	parent  context.Context // New's
+	parent  context.Context // New's; nil: New did not make it
 	now     atomic.Pointer[epoch]
 	wake    chan struct{} // has room for one
 	loop    loop
@@ -193,7 +190,7 @@ func New(ctx context.Context, cfg Config) (Aggregator, error) {
 	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
-	a := &agg{cfg: cfg, valid: true, parent: ctx, wake: make(chan struct{}, 1)}
+	a := &agg{cfg: cfg, parent: ctx, wake: make(chan struct{}, 1)}
 	a.buf.init(&a.cfg)
 	e := newEpoch(nil, ctx) //nolint:staticcheck // Start's is not known yet
 	if ctx.Done() != nil {
@@ -205,7 +202,7 @@ func New(ctx context.Context, cfg Config) (Aggregator, error) {
 	return a, nil
 }
 
-func (a *agg) ok() bool { return a != nil && a.valid }
+func (a *agg) ok() bool { return a != nil && a.parent != nil }
 
 func (a *agg) NbWaiting() int64 {
 	if !a.ok() {

@@ -1,5 +1,12 @@
 package aggregator
 
+// batch is the memory that batches need.
+type batch struct {
+	all    [][]byte // room for MaxBatch
+	recs   [][]byte // of the batch in hand, those that are not yet taken
+	joined []byte
+}
+
 func (c *Config) batching() bool { return c.FctBatch != nil || c.BatchBytes > 0 }
 
 // batchFull reports whether a batch need not wait for more. It is called with
@@ -26,7 +33,7 @@ func (a *agg) gather() int {
 		if held, _ = between(a.in.Load(), a.out.Load()); held == 0 {
 			return a.nothing()
 		}
-		l.region, l.off = region{}, 0
+		l.enter(region{})
 	}
 	if a.cfg.BatchDelay > 0 && !l.due && !l.draining && !l.asked && !a.batchFull() {
 		if !l.collecting {
@@ -39,7 +46,7 @@ func (a *agg) gather() int {
 	}
 	a.mu.Unlock()
 	l.collecting, l.due = false, false
-	l.recs = l.batch[:0]
+	l.recs = l.all[:0]
 	for size := 0; len(l.recs) < MaxBatch; {
 		if l.off >= len(l.buf) {
 			a.mu.Lock()
@@ -48,13 +55,13 @@ func (a *agg) gather() int {
 			if !ok {
 				break
 			}
-			l.region, l.off = g, 0
+			l.enter(g)
 		}
-		p, end := l.record()
+		p := l.record()
 		if size += len(p); size > a.cfg.BatchBytes && len(l.recs) > 0 {
+			l.back()
 			break
 		}
-		l.off = end
 		l.recs = append(l.recs, p)
 	}
 	return ready

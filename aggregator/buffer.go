@@ -6,9 +6,10 @@ import (
 )
 
 const (
-	header   = 4 // bytes of length before each record
+	header   = 4 // bytes of length before each record in the ring
 	maxChunk = 64 << 10
 	solo     = maxChunk / 4 // a record from this length on has a chunk of its own
+	page     = 8 << 10      // what the allocator rounds big chunks up to
 )
 
 // buffer keeps accepted records in the order in which they came, either in one
@@ -17,54 +18,57 @@ const (
 // not written to before the loop says that it is done with them.
 type buffer struct {
 	limit    uint64 // records it may hold now
-	min, max uint64
 	maxBytes uint64
 
 	inN, inLen     uint64 // accepted since New
 	seenN, seenLen uint64 // handed over since New, as far as looked
 	peak           uint64 // most records held since the last trim
 
-	ring     []byte
-	w, r     int    // where the next record goes, where the next region begins
-	end      int    // where the data before the wrap ends, while wrapped
-	wrapped  bool   // w has started over and r has not
-	vw, vr   uint64 // w and r counted on without end, gaps included
-	vfree    uint64 // all before is free, as far as looked
-	tinySize int    // of the first chunks
+	*ring // nil: chunks
 
 	head, tail *chunk // head is the one being read
 	read       int    // bytes of head already given out
+	readN      int    // records of head already given out
 	held       []*chunk
 	free       []*chunk // the last was used last, and is warm
 	size       int      // bytes of all chunks, free ones included
 	idle       int      // least number of free chunks since the last trim
 }
 
-// chunk is memory for records, each after its length; or for one record alone.
-type chunk struct {
-	buf  []byte // len is what is written
-	next *chunk
-	solo bool
+// ring is the fixed buffer.
+type ring struct {
+	mem     []byte
+	w, r    int    // where the next record goes, where the next region begins
+	end     int    // where the data before the wrap ends, while wrapped
+	wrapped bool   // w has started over and r has not
+	vw, vr  uint64 // w and r counted on without end, gaps included
+	vfree   uint64 // all before is free, as far as looked
 }
 
-// region is a run of records as they lie in memory.
+// chunk is memory for records, one behind the other. Their lengths lie apart, so
+// that records of 2^n bytes fill it to the last.
+type chunk struct {
+	buf  []byte // len is what is written
+	lens []uint32
+	next *chunk
+}
+
+// region is a run of records as they lie in memory: each behind its length in
+// the ring, with the lengths apart in a chunk.
 type region struct {
 	buf  []byte
-	solo bool
-	pos  uint64 // of buf[0] in the ring
+	lens []uint32 // nil in the ring
+	pos  uint64   // of buf[0] in the ring
 }
 
 func (b *buffer) init(cfg *Config) {
-	b.min, b.max = uint64(cfg.BufWriter), uint64(cfg.BufMax)
-	b.limit = b.min
+	b.limit = uint64(cfg.BufWriter)
 	b.maxBytes = sizeMask
-	if cfg.BufMaxSize > 0 {
+	switch {
+	case cfg.BufBytes > 0:
+		b.ring = &ring{mem: make([]byte, cfg.BufBytes)}
+	case cfg.BufMaxSize > 0:
 		b.maxBytes = min(uint64(cfg.BufMaxSize), sizeMask)
-	}
-	b.tinySize = int(min(max(b.min*32, 512), 8192))
-	if cfg.BufBytes > 0 {
-		b.maxBytes = sizeMask
-		b.ring = make([]byte, cfg.BufBytes)
 	}
 }
 
@@ -77,10 +81,11 @@ func (a *agg) room(n uint64) bool {
 	}
 	held, size := a.look()
 	for held >= b.limit {
-		if b.limit >= b.max {
+		if most := uint64(a.cfg.BufMax); b.limit < most {
+			b.limit = min(2*b.limit, most)
+		} else {
 			return false
 		}
-		b.limit = min(2*b.limit, b.max)
 	}
 	return size+n <= b.maxBytes || held == 0
 }
@@ -107,18 +112,13 @@ func (a *agg) put(p []byte) bool {
 		}
 	} else {
 		c := b.tail
-		if c == nil || c.solo || n >= solo || cap(c.buf)-len(c.buf) < n+header {
-			c = b.grow(n)
+		if c == nil || cap(c.buf)-len(c.buf) < n {
+			c = a.grow(n)
 		}
 		w := len(c.buf)
-		if c.solo {
-			c.buf = c.buf[:n]
-		} else {
-			c.buf = c.buf[:w+header+n]
-			binary.LittleEndian.PutUint32(c.buf[w:], uint32(n))
-			w += header
-		}
+		c.buf = c.buf[:w+n]
 		copy(c.buf[w:], p)
+		c.lens = append(c.lens, uint32(n))
 	}
 	b.inN++
 	b.inLen += uint64(n)
@@ -127,11 +127,11 @@ func (a *agg) put(p []byte) bool {
 }
 
 func (a *agg) putRing(p []byte) bool {
-	b := &a.buf
+	b := a.buf.ring
 	need := header + len(p)
-	gap, wrap := 0, len(b.ring)-b.w < need
+	gap, wrap := 0, len(b.mem)-b.w < need
 	if wrap {
-		gap = len(b.ring) - b.w
+		gap = len(b.mem) - b.w
 	}
 	if b.space() < gap+need {
 		b.vfree = a.freed.Load()
@@ -146,20 +146,21 @@ func (a *agg) putRing(p []byte) bool {
 		b.end, b.w, b.wrapped = b.w, 0, true
 		b.vw += uint64(gap)
 	}
-	binary.LittleEndian.PutUint32(b.ring[b.w:], uint32(len(p)))
-	copy(b.ring[b.w+header:], p)
+	binary.LittleEndian.PutUint32(b.mem[b.w:], uint32(len(p)))
+	copy(b.mem[b.w+header:], p)
 	b.w += need
 	b.vw += uint64(need)
 	return true
 }
 
-func (b *buffer) space() int { return len(b.ring) - int(b.vw-b.vfree) }
+func (b *ring) space() int { return len(b.mem) - int(b.vw-b.vfree) }
 
 // grow makes room for a record of n bytes at the tail.
-func (b *buffer) grow(n int) *chunk {
-	c := b.chunk(n)
+func (a *agg) grow(n int) *chunk {
+	b := &a.buf
+	c := a.chunk(n)
 	if b.tail == nil {
-		b.head, b.read = c, 0
+		b.head, b.read, b.readN = c, 0, 0
 	} else {
 		b.tail.next = c
 	}
@@ -169,31 +170,43 @@ func (b *buffer) grow(n int) *chunk {
 
 // chunk finds or makes an empty one. The warmest is tried first, then the next
 // few, so that a mix of lengths does not allocate each time.
-func (b *buffer) chunk(n int) *chunk {
-	alone := n >= solo
-	need := n + header
-	if alone {
-		need = n
-	}
+func (a *agg) chunk(n int) *chunk {
+	b := &a.buf
 	for i := len(b.free) - 1; i >= 0 && i >= len(b.free)-8; i-- {
-		if c := b.free[i]; cap(c.buf) >= need && (!alone || cap(c.buf) <= 2*need) {
+		if c := b.free[i]; cap(c.buf) >= n && (n < solo || cap(c.buf) <= 2*n) {
 			last := len(b.free) - 1
 			copy(b.free[i:], b.free[i+1:])
 			b.free[last] = nil
 			b.free = b.free[:last]
 			b.idle = min(b.idle, last)
-			c.solo = alone
 			return c
 		}
 	}
-	size := need
-	if !alone {
-		// An eighth of what there is: little waste however full the buffer.
-		size = max(min(max(b.size/8, b.tinySize), maxChunk), need)
+	// An eighth of what there is: little waste however full the buffer.
+	least := min(max(a.cfg.BufWriter*32, 512), 8192)
+	k := min(max(b.size/8, least), maxChunk) / n
+	if n >= solo || k == 0 {
+		k = 1
 	}
-	c := &chunk{buf: make([]byte, 0, size), solo: alone}
-	b.size += size
+	if k*n > 4*page {
+		k = thrifty(k, n)
+	}
+	c := &chunk{buf: slices.Grow([]byte(nil), k*n), lens: slices.Grow([]uint32(nil), k)}
+	b.size += cap(c.buf)
 	return c
+}
+
+// thrifty is the number of records of n bytes, near k, that leaves least over in
+// whole pages.
+func thrifty(k, n int) int {
+	over := func(k int) float64 { return float64((page-k*n%page)%page) / float64(k) }
+	best := k
+	for try := k; try < 2*k && k > 1; try++ {
+		if over(try) < over(best) {
+			best = try
+		}
+	}
+	return best
 }
 
 // take gives the loop the next region, or reports that there is none. The
@@ -212,17 +225,17 @@ func (a *agg) take(hold bool) (region, bool) {
 	}
 	for c := b.head; c != nil; c = b.head {
 		if b.read < len(c.buf) {
-			g := region{buf: c.buf[b.read:], solo: c.solo}
-			b.read = len(c.buf)
+			g := region{buf: c.buf[b.read:], lens: c.lens[b.readN:]}
+			b.read, b.readN = len(c.buf), len(c.lens)
 			return g, true
 		}
-		if c == b.tail && !c.solo {
+		if c == b.tail && cap(c.buf) <= maxChunk {
 			if !hold {
-				c.buf, b.read = c.buf[:0], 0
+				c.buf, c.lens, b.read, b.readN = c.buf[:0], c.lens[:0], 0, 0
 			}
 			break
 		}
-		b.head, b.read = c.next, 0
+		b.head, b.read, b.readN = c.next, 0, 0
 		if c == b.tail {
 			b.tail = nil
 		}
@@ -237,9 +250,9 @@ func (a *agg) take(hold bool) (region, bool) {
 }
 
 func (a *agg) takeRing(hold bool) (region, bool) {
-	b := &a.buf
+	b := a.buf.ring
 	if b.wrapped && b.r == b.end {
-		b.vr += uint64(len(b.ring) - b.end)
+		b.vr += uint64(len(b.mem) - b.end)
 		b.r, b.wrapped = 0, false
 	}
 	end := b.w
@@ -252,14 +265,14 @@ func (a *agg) takeRing(hold bool) (region, bool) {
 	if b.r == end {
 		return region{}, false
 	}
-	g := region{buf: b.ring[b.r:end], pos: b.vr}
+	g := region{buf: b.mem[b.r:end], pos: b.vr}
 	b.vr += uint64(end - b.r)
 	b.r = end
 	return g, true
 }
 
 func (b *buffer) recycle(c *chunk) {
-	c.buf = c.buf[:0]
+	c.buf, c.lens = c.buf[:0], c.lens[:0]
 	b.free = append(b.free, c)
 }
 
@@ -268,8 +281,9 @@ func (b *buffer) recycle(c *chunk) {
 // anything left to give back.
 func (a *agg) trim() bool {
 	b := &a.buf
-	if held, _ := a.look(); b.limit > b.min && b.peak < b.limit/2 {
-		b.limit = max(b.limit/2, b.min, held)
+	least := uint64(a.cfg.BufWriter)
+	if held, _ := a.look(); b.limit > least && b.peak < b.limit/2 {
+		b.limit = max(b.limit/2, least, held)
 	}
 	b.peak = 0
 	drop := min(b.idle, len(b.free))
@@ -278,18 +292,19 @@ func (a *agg) trim() bool {
 	}
 	b.free = slices.Delete(b.free, 0, drop)
 	b.idle = len(b.free)
-	return b.limit > b.min || len(b.free) > 0
+	return b.limit > least || len(b.free) > 0
 }
 
 // reset drops what is left, and the memory of the chunks.
 func (a *agg) reset() {
 	b := &a.buf
-	b.w, b.r, b.end, b.wrapped = 0, 0, 0, false
-	b.vw, b.vr, b.vfree = 0, 0, 0
+	if b.ring != nil {
+		*b.ring = ring{mem: b.mem}
+	}
 	a.freed.Store(0)
-	b.head, b.tail, b.read, b.size = nil, nil, 0, 0
+	b.head, b.tail, b.read, b.readN, b.size = nil, nil, 0, 0, 0
 	b.held, b.free, b.idle = nil, nil, 0
-	b.limit, b.peak = b.min, 0
+	b.limit, b.peak = uint64(a.cfg.BufWriter), 0
 	b.seenN, b.seenLen = b.inN, b.inLen
 	a.out.Store(pack(b.inN, b.inLen))
 }

@@ -14,14 +14,14 @@ type epoch struct {
 	mu   sync.Mutex
 	ctx  context.Context // Start's, nil before
 	free bool            // does not end with its parents
-	done chan struct{}
+	done chan struct{}   // made when somebody asks
 	err  error
 
 	unwatch func() bool // New's watch over its context
 }
 
 func newEpoch(ctx, base context.Context) *epoch {
-	return &epoch{base: base, ctx: ctx, done: make(chan struct{})}
+	return &epoch{base: base, ctx: ctx}
 }
 
 // cancel ends the epoch; the first reason stays.
@@ -34,7 +34,11 @@ func (e *epoch) cancel(err error) {
 func (e *epoch) end(err error) {
 	if e.err == nil {
 		e.err = err
-		close(e.done)
+		if e.done == nil {
+			e.done = closedChan
+		} else {
+			close(e.done)
+		}
 		if e.unwatch != nil {
 			e.unwatch()
 		}
@@ -57,6 +61,10 @@ func (e *epoch) adopt(ctx context.Context) bool {
 func (e *epoch) Err() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.look()
+}
+
+func (e *epoch) look() error {
 	if e.err == nil && !e.free {
 		if e.ctx != nil && e.ctx.Err() != nil {
 			e.end(e.ctx.Err())
@@ -68,7 +76,11 @@ func (e *epoch) Err() error {
 }
 
 func (e *epoch) Done() <-chan struct{} {
-	_ = e.Err()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.look() == nil && e.done == nil {
+		e.done = make(chan struct{})
+	}
 	return e.done
 }
 

@@ -20,7 +20,7 @@ type run struct {
 	syncCtx *epoch // for SyncFct
 	lastCtx *epoch // for the last SyncFct
 	began   time.Time
-	done    chan struct{} // closed when the loop has ended
+	done    chan struct{} // closed when the loop has ended; made when somebody waits
 
 	ended1, ended2 <-chan struct{} // of the parents; nil: never
 	unwatch        [2]func() bool
@@ -29,6 +29,9 @@ type run struct {
 	patient  bool // somebody who has time drains: retry failing records
 	left     int
 	err      error // Stop's result, when done is closed
+
+	asyncs     []int64       // goroutines of the running AsyncFct calls
+	asyncsDone chan struct{} // closed when there are none; made when the loop waits
 
 	sync, async         *time.Timer
 	syncNext, asyncNext time.Time
@@ -51,6 +54,14 @@ func (r *run) parentEnded() bool {
 		}
 	}
 	return false
+}
+
+// wait gives what is closed when the loop has ended. It is called with mu held.
+func (r *run) wait() <-chan struct{} {
+	if r.done == nil {
+		r.done = make(chan struct{})
+	}
+	return r.done
 }
 
 // unhook leaves nothing behind that calls for the run.
@@ -126,7 +137,7 @@ func (a *agg) begin(ctx context.Context) {
 		e = newEpoch(ctx, a.parent)
 		a.now.Store(e)
 	}
-	r := &run{ctx: e, began: time.Now(), done: make(chan struct{}), ended1: ctx.Done(), ended2: a.parent.Done()}
+	r := &run{ctx: e, began: time.Now(), ended1: ctx.Done(), ended2: a.parent.Done()}
 	if r.ended1 == r.ended2 {
 		r.ended2 = nil
 	}
@@ -249,17 +260,18 @@ func (a *agg) stop(ctx context.Context, final bool) (left int, err error) {
 	}
 	r.patient = r.patient || ctx != nil
 	a.end(r, context.Canceled)
-	inside := a.inside(id)
-	a.mu.Unlock()
-	if inside {
+	if a.inside(id) {
+		a.mu.Unlock()
 		return 0, nil // the loop ends when this callback has returned
 	}
+	done := r.wait()
+	a.mu.Unlock()
 	var over <-chan struct{}
 	if ctx != nil {
 		over = ctx.Done()
 	}
 	select {
-	case <-r.done:
+	case <-done:
 	case <-over:
 		if left, ended := a.giveUp(r, ctx.Err()); !ended {
 			return left, leftError(left, ctx.Err())
@@ -282,11 +294,12 @@ func (a *agg) giveUp(r *run, why error) (left int, ended bool) {
 		r.lastCtx.cancel(why)
 	}
 	a.post(evGiveUp)
+	done := r.wait()
 	a.mu.Unlock()
 	t := time.NewTimer(grace)
 	defer t.Stop()
 	select {
-	case <-r.done:
+	case <-done:
 		return 0, true
 	case <-t.C:
 	}
@@ -330,7 +343,7 @@ func (a *agg) Restart(ctx context.Context) error {
 				a.ask(use)
 			}
 		default:
-			done := r.done
+			done := r.wait()
 			var req *request
 			if !r.stopping {
 				req = a.ask(use)
@@ -404,36 +417,34 @@ func (a *agg) asyncTick(r *run) {
 	now := time.Now()
 	r.asyncNext = next(r.asyncNext, a.cfg.AsyncTimer, now)
 	r.async.Reset(r.asyncNext.Sub(now))
-	if a.cfg.AsyncMax > 0 && len(a.asyncs) >= a.cfg.AsyncMax {
+	if a.cfg.AsyncMax > 0 && len(r.asyncs) >= a.cfg.AsyncMax {
 		a.mu.Unlock()
 		a.count.asyncSkip.Add(1)
 		return
 	}
 	id := goid()
-	a.asyncs = append(a.asyncs, id)
+	r.asyncs = append(r.asyncs, id)
 	a.mu.Unlock()
 	a.count.asyncs.Add(1)
 	defer func() { // also after a Goexit
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		i := slices.Index(a.asyncs, id)
-		a.asyncs = slices.Delete(a.asyncs, i, i+1)
-		if len(a.asyncs) == 0 && a.asyncsDone != nil {
-			close(a.asyncsDone)
-			a.asyncsDone = nil
+		i := slices.Index(r.asyncs, id)
+		r.asyncs = slices.Delete(r.asyncs, i, i+1)
+		if len(r.asyncs) == 0 && r.asyncsDone != nil {
+			close(r.asyncsDone)
 		}
 	}()
 	_ = a.guard("AsyncFct", func() { a.cfg.AsyncFct(r.ctx) })
 }
 
-// awaitAsyncs waits until no AsyncFct runs.
-func (a *agg) awaitAsyncs() {
+// awaitAsyncs waits until no AsyncFct of r runs.
+func (a *agg) awaitAsyncs(r *run) {
 	a.mu.Lock()
-	var done chan struct{}
-	if len(a.asyncs) > 0 {
-		done = make(chan struct{})
-		a.asyncsDone = done
+	if len(r.asyncs) > 0 && r.asyncsDone == nil {
+		r.asyncsDone = make(chan struct{})
 	}
+	done := r.asyncsDone
 	a.mu.Unlock()
 	if done != nil {
 		<-done
@@ -451,7 +462,7 @@ func (a *agg) syncTick(r *run) {
 // inside reports whether the goroutine id runs one of the callbacks. It is
 // called with mu held.
 func (a *agg) inside(id int64) bool {
-	return id == a.loopID.Load() || slices.Contains(a.asyncs, id)
+	return id == a.loopID.Load() || a.run != nil && slices.Contains(a.run.asyncs, id)
 }
 
 // goid is the number of this goroutine. The runtime tells it only at the head of

@@ -24,11 +24,10 @@ var errEnded = errors.New("loop ended")
 type loop struct {
 	region
 	start, off int    // of the record in hand, and behind it, in region
+	n          int    // records of region that are read
 	outN, outB uint64 // handed over since New, records and bytes
 
-	batch  [][]byte // MaxBatch long
-	recs   [][]byte // the part of it that is not yet taken
-	joined []byte
+	*batch // nil: records go one by one
 
 	err     error // of the last call
 	noted   bool  // err was a panic, and is logged already
@@ -57,9 +56,9 @@ type loop struct {
 
 // prepare makes ready for a new loop. Sums and memory stay.
 func (l *loop) prepare(cfg *Config) {
-	*l = loop{outN: l.outN, outB: l.outB, batch: l.batch, joined: l.joined}
+	*l = loop{outN: l.outN, outB: l.outB, batch: l.batch}
 	if cfg.batching() && l.batch == nil {
-		l.batch = make([][]byte, MaxBatch)
+		l.batch = &batch{all: make([][]byte, 0, MaxBatch)}
 		if cfg.FctBatch == nil {
 			l.joined = make([]byte, 0, cfg.BatchBytes)
 		}
@@ -204,7 +203,7 @@ func (a *agg) next() int {
 	}
 	if ok {
 		a.mu.Unlock()
-		l.region, l.off = g, 0
+		l.enter(g)
 		return ready
 	}
 	return a.nothing()
@@ -214,7 +213,7 @@ func (a *agg) next() int {
 // held, and leaves it.
 func (a *agg) nothing() int {
 	l := &a.loop
-	l.region, l.off = region{}, 0
+	l.enter(region{})
 	if l.draining {
 		a.mu.Unlock()
 		return over
@@ -225,15 +224,31 @@ func (a *agg) nothing() int {
 	return again
 }
 
-// record reads the record at l.off.
-func (l *loop) record() (p []byte, end int) {
-	if l.solo {
-		return l.buf, len(l.buf)
+// record reads the record at l.off, and moves on behind it.
+func (l *loop) record() []byte {
+	l.start = l.off
+	begin, n := l.off, 0
+	if l.lens != nil {
+		n = int(l.lens[l.n])
+		l.n++
+	} else {
+		n = int(binary.LittleEndian.Uint32(l.buf[begin:]))
+		begin += header
 	}
-	begin := l.off + header
-	end = begin + int(binary.LittleEndian.Uint32(l.buf[l.off:]))
-	return l.buf[begin:end:end], end
+	l.off = begin + n
+	return l.buf[begin:l.off:l.off]
 }
+
+// back moves back before the record that was read last.
+func (l *loop) back() {
+	l.off = l.start
+	if l.lens != nil {
+		l.n--
+	}
+}
+
+// enter begins a region.
+func (l *loop) enter(g region) { l.region, l.off, l.n = g, 0, 0 }
 
 // hand hands over the records of the region until one fails or something else
 // is to be done.
@@ -253,8 +268,7 @@ func (a *agg) hand() {
 		if a.pending.Load() != 0 {
 			break
 		}
-		p, end := l.record()
-		l.start, l.off = l.off, end
+		p := l.record()
 		if a.buf.ring != nil {
 			a.freed.Store(l.pos + uint64(l.start))
 		}
@@ -338,8 +352,8 @@ func (a *agg) failed() {
 			p, l.recs = l.recs[0], l.recs[1:]
 			a.takeBack()
 		} else {
-			l.off = l.start
-			p, l.off = l.record()
+			l.back()
+			p = l.record()
 		}
 		a.drop(p, err)
 	}
@@ -356,8 +370,9 @@ func (a *agg) takeBack() {
 		a.handed(-n, -size)
 		return
 	}
-	l.off = l.start
-	p, _ := l.record()
+	l.back()
+	p := l.record()
+	l.back()
 	a.handed(-1, -len(p))
 }
 
@@ -471,7 +486,7 @@ func (a *agg) renew(ctx context.Context) bool {
 		r.lastCtx.cancel(context.Canceled)
 	}
 	r.ctx.cancel(context.Canceled)
-	a.awaitAsyncs()
+	a.awaitAsyncs(r)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if r.stopping {
@@ -504,7 +519,7 @@ func (a *agg) finish() {
 		}
 	}
 	r.ctx.cancel(context.Canceled)
-	a.awaitAsyncs()
+	a.awaitAsyncs(r)
 	if l.greeted {
 		l.greeted = false
 		a.info("stopping aggregator")
@@ -530,8 +545,11 @@ func (a *agg) finish() {
 	a.unhanded += uint64(l.left)
 	a.reset()
 	l.outN, l.outB = a.buf.inN, a.buf.inLen
-	l.region, l.recs = region{}, nil
-	clear(l.batch)
+	l.region = region{}
+	if l.batch != nil {
+		l.recs = nil
+		clear(l.all[:MaxBatch])
+	}
 	if l.timer != nil {
 		l.timer.Stop()
 	}
@@ -547,7 +565,11 @@ func (a *agg) finish() {
 	if a.closed {
 		a.release()
 	}
-	close(r.done)
+	if r.done == nil {
+		r.done = closedChan
+	} else {
+		close(r.done)
+	}
 }
 
 // dropLeft gives up what has not been handed over.
@@ -556,10 +578,10 @@ func (a *agg) dropLeft() {
 	for {
 		var p []byte
 		switch {
-		case len(l.recs) > 0:
+		case l.batch != nil && len(l.recs) > 0:
 			p, l.recs = l.recs[0], l.recs[1:]
 		case l.off < len(l.buf):
-			p, l.off = l.record()
+			p = l.record()
 		default:
 			a.mu.Lock()
 			g, ok := a.take(true)
@@ -567,7 +589,7 @@ func (a *agg) dropLeft() {
 			if !ok {
 				return
 			}
-			l.region, l.off = g, 0
+			l.enter(g)
 			continue
 		}
 		l.left++
@@ -578,7 +600,7 @@ func (a *agg) dropLeft() {
 // trimLater sees to it that a buffer that has grown shrinks. It is called with
 // mu held.
 func (a *agg) trimLater() {
-	if a.trimmer != nil || len(a.buf.free) == 0 && a.buf.limit == a.buf.min {
+	if a.trimmer != nil || len(a.buf.free) == 0 && a.buf.limit == uint64(a.cfg.BufWriter) {
 		return
 	}
 	var t *time.Timer

@@ -47,10 +47,14 @@ func (a *agg) Metrics() Metrics {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	held, size := between(a.in.Load(), a.out.Load())
+	memory := a.buf.size
+	if a.buf.ring != nil {
+		memory = len(a.buf.mem)
+	}
 	m := Metrics{
 		Running:         a.run != nil,
 		Capacity:        int(a.buf.limit),
-		Memory:          a.buf.size + len(a.buf.ring),
+		Memory:          memory,
 		Waiting:         a.waitNb.Load(),
 		WaitingBytes:    a.waitLen.Load(),
 		Processing:      int64(held),

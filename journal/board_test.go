@@ -183,5 +183,3 @@ func readFile(t testing.TB, name string) []byte {
 	}
 	return p
 }
-
-type readerAt []byte

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -31,7 +32,17 @@ const (
 
 // readCursor gives the journal and seq of the newer sound slot; zero when there is none.
 func readCursor(name string) (id ID, seq, count uint64) {
-	p, _ := os.ReadFile(name)
+	p := make([]byte, 2*page)
+	f, err := os.Open(name)
+	if err != nil {
+		return ID{}, 0, 0
+	}
+	defer f.Close()
+	n, _ := io.ReadFull(f, p)
+	return parseCursor(p[:n])
+}
+
+func parseCursor(p []byte) (id ID, seq, count uint64) {
 	le := binary.LittleEndian
 	for at := 0; at+cursorBytes <= len(p) && at <= page; at += page {
 		s := p[at : at+cursorBytes]

@@ -1,9 +1,13 @@
 package journal
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestCursor(t *testing.T) {
@@ -49,4 +53,50 @@ func TestCursor(t *testing.T) {
 		write(t, j, stop())
 		finish(t, j)
 	}
+}
+
+// A card that refuses the cursor costs neither the older slot nor the next try.
+func TestTheCursorCannotBeSaved(t *testing.T) {
+	b := newBench(t, memory(t))
+	j := b.open(t)
+	write(t, j, reading(0), reading(1), reading(2), stop())
+	for seq := uint64(1); seq <= 2; seq++ {
+		if err := j.Ack(seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := filepath.Join(b.Dir, cursorName)
+	before := readFile(t, name)
+	again := refuse(t, unix.EIO)
+	for range 3 {
+		if err := j.Ack(3); !errors.Is(err, unix.EIO) {
+			t.Errorf("Ack: %v", err)
+		}
+	}
+	if j.Acked() != 3 {
+		t.Errorf("cursor %d", j.Acked())
+	}
+	if newer := readFile(t, name)[2%2*page:][:cursorBytes]; !bytes.Equal(newer, before[2%2*page:][:cursorBytes]) {
+		t.Error("the newer sound slot was written over")
+	}
+	again()
+	if err := j.Ack(3); err != nil {
+		t.Error(err)
+	}
+	finish(t, j)
+	if _, seq, _ := readCursor(name); seq != 3 {
+		t.Errorf("the card says %d", seq)
+	}
+}
+
+func FuzzCursor(f *testing.F) {
+	id := ID{1}
+	f.Add(append(cursorSlot(id, 7, 1), cursorSlot(id, 8, 2)...))
+	f.Add([]byte("edgecur"))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		_, seq, count := parseCursor(p)
+		if (seq != 0 || count != 0) && len(p) < cursorBytes {
+			t.Errorf("%d bytes say %d", len(p), seq)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ func newHurtJournal(t testing.TB, n, sync int) *hurtJournal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newScan(readerAt(h.content), &hd, int64(len(h.content)), 0)
+	s := newScan(bytes.NewReader(h.content), &hd, int64(len(h.content)), 0)
 	for {
 		p, _, _, err := s.next()
 		if err != nil {

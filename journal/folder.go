@@ -186,7 +186,8 @@ var fdatasync = func(f *os.File) error {
 	}
 }
 
-func fsync(f *os.File) error { return f.Sync() }
+// fsync is a variable for the same reason.
+var fsync = (*os.File).Sync
 
 // linked tells whether f still has a name: what is written to a file that was
 // removed is as good as lost.

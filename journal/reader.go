@@ -35,6 +35,7 @@ type Reader struct {
 	f    *os.File
 	at   segment
 	s    *scan
+	base int64 // of the segment's boot
 	lost func(first, last uint64)
 
 	refused uint64 // what was synced when the card last refused to be read; 0: it does not
@@ -78,10 +79,12 @@ func (r *Reader) Next() (Entry, error) {
 			r.miss(seq - 1)
 		}
 		r.next = seq + 1
-		r.j.mu.Lock()
-		base := r.j.bases[r.at.boot]
-		r.j.mu.Unlock()
-		return Entry{Seq: seq, Payload: p, Journal: r.at.journal, Device: r.at.device, Base: base}, nil
+		if r.base == 0 { // it comes when the clock is set, and stays
+			r.j.mu.Lock()
+			r.base = r.j.bases[r.at.boot]
+			r.j.mu.Unlock()
+		}
+		return Entry{Seq: seq, Payload: p, Journal: r.at.journal, Device: r.at.device, Base: r.base}, nil
 	}
 	return Entry{}, io.EOF
 }
@@ -180,7 +183,7 @@ func (r *Reader) close() {
 	if r.f != nil {
 		r.f.Close()
 	}
-	r.f, r.s = nil, nil
+	r.f, r.s, r.base = nil, nil, 0
 }
 
 // Close gives the reader's file back.

@@ -1,12 +1,15 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestWhatIsSyncedIsReadBesideTheWriter(t *testing.T) {
@@ -170,4 +173,104 @@ func TestDamageBehindTheReadersBack(t *testing.T) {
 		t.Errorf("read %d, told %v", got, told)
 	}
 	finish(t, j)
+}
+
+// badPages is a file of which the card does not give some pages.
+type badPages struct {
+	io.ReaderAt
+	bad map[int64]bool
+}
+
+func (b *badPages) ReadAt(p []byte, off int64) (int, error) {
+	for at := off / page * page; at < off+int64(len(p)); at += page {
+		if b.bad[at] {
+			n, _ := b.ReaderAt.ReadAt(p[:max(0, at-off)], off)
+			return n, unix.EIO
+		}
+	}
+	return b.ReaderAt.ReadAt(p, off)
+}
+
+// A page that the card refuses is an error as long as the whole card may be
+// gone; once it takes data again, only the page's records are lost, by name.
+func TestAPageCannotBeRead(t *testing.T) {
+	b := newBench(t, memory(t))
+	j := b.open(t)
+	for i := range 1500 {
+		write(t, j, reading(i))
+	}
+	if err := j.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	var lost [][2]uint64
+	rd := j.Reader(1, func(first, last uint64) { lost = append(lost, [2]uint64{first, last}) })
+	defer rd.Close()
+	if err := rd.open(); err != nil {
+		t.Fatal(err)
+	}
+	rd.s.r = &badPages{rd.f, map[int64]bool{headBytes + 2*page: true, headBytes + 3*page: true}}
+	read := uint64(0)
+	next := func() error {
+		for {
+			if _, err := rd.Next(); err != nil {
+				return err
+			}
+			read++
+		}
+	}
+	for range 3 {
+		if err := next(); !errors.Is(err, unix.EIO) {
+			t.Fatalf("Next: %v", err)
+		}
+	}
+	if len(lost) != 0 || read == 0 {
+		t.Fatalf("read %d, lost %v", read, lost)
+	}
+	write(t, j, reading(1500))
+	if err := j.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := next(); !errors.Is(err, io.EOF) {
+		t.Fatalf("Next: %v", err)
+	}
+	if len(lost) != 1 {
+		t.Fatalf("lost %v", lost)
+	}
+	gone := lost[0][1] - lost[0][0] + 1
+	if read+gone != 1501 || gone < 2*page/40 || gone > 2*page/20+2 {
+		t.Errorf("read %d, lost %v", read, lost)
+	}
+	finish(t, j)
+}
+
+// A Walk reads on behind what the card refuses.
+func TestAWalkOverAPageThatCannotBeRead(t *testing.T) {
+	h := newHurtJournal(t, 1200, 400)
+	hd, err := parseHead(h.content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := int64(headBytes); at < int64(len(h.content)); at += page {
+		s := newScan(&badPages{bytes.NewReader(h.content), map[int64]bool{at: true}}, &hd, int64(len(h.content)), 0)
+		s.forgiving = true
+		n, touched := 0, 0
+		for {
+			_, _, _, err := s.next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		for _, f := range h.frames {
+			if int64(f[1]) > at && int64(f[0]) < at+page {
+				touched++
+			}
+		}
+		if n+touched != len(h.frames) {
+			t.Errorf("page at %d: %d of %d read, %d touch it", at, n, len(h.frames), touched)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"os"
 	"testing"
 
 	"edgeagg/internal/record"
@@ -59,5 +60,63 @@ func TestEvictionOfWhatIsUploaded(t *testing.T) {
 	finish(t, j)
 	if got := inspect(t, b.Dir); len(got.gaps(record.Evicted)) != 0 {
 		t.Errorf("gaps %+v", got.gaps(record.Evicted))
+	}
+}
+
+// What an eviction takes is on the card as a gap before the segment goes: a
+// power cut between the two costs nothing.
+func TestAnEvictionIsToldBeforeItHappens(t *testing.T) {
+	b := newBench(t, memory(t))
+	b.MaxBytes = 3 * b.SegmentBytes
+	j := b.open(t)
+	for n := 0; len(segmentFiles(t, b.Dir)) < 3; n++ {
+		write(t, j, wide(n))
+	}
+	real := fsync
+	told := false
+	fsync = func(f *os.File) error {
+		err := real(f)
+		if f == j.dir && !told { // the new segment is there for good
+			got := inspect(t, b.Dir)
+			g := got.gaps(record.Evicted)
+			told = len(g) == 1 && g[0].First == 1 && got.order[0] == 1
+		}
+		return err
+	}
+	defer func() { fsync = real }()
+	for n := 0; j.First() == 1 && n < 1000; n++ {
+		write(t, j, wide(n))
+	}
+	if !told || j.First() == 1 {
+		t.Errorf("told %v, first is %d", told, j.First())
+	}
+	finish(t, j)
+}
+
+// A segment that was removed by hand is a loss only if it was not uploaded.
+func TestUploadedRecordsThatAreMissingNeedNoGap(t *testing.T) {
+	b := newBench(t, memory(t))
+	j := b.open(t)
+	for n := range 100 {
+		write(t, j, wide(n))
+	}
+	if err := j.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Ack(30); err != nil {
+		t.Fatal(err)
+	}
+	write(t, j, stop())
+	finish(t, j)
+	files := segmentFiles(t, b.Dir)
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	j = b.open(t)
+	write(t, j, stop())
+	finish(t, j)
+	got := inspect(t, b.Dir)
+	if g := got.gaps(record.Damage); j.First() < 2 || j.First() > 31 || len(g) != 0 {
+		t.Errorf("first kept is %d, gaps %+v", j.First(), g)
 	}
 }

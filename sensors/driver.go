@@ -36,7 +36,7 @@ type way int
 const (
 	polled  way = iota // each `every`
 	sends              // a stream: when something comes, or in answer to `poll`
-	counted            // as often as `every` asks on the mean; it never waits for the buffer
+	counted            // as often as `every` asks on the mean; its Read never waits, nor does it for the buffer
 )
 
 // A kind of source.

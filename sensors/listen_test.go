@@ -1,6 +1,7 @@
 package sensors
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -57,11 +58,15 @@ func (a *asked) fill(limit time.Duration) error {
 	}
 	select {
 	case <-c:
-		a.ready = true
-		return nil
-	case <-time.After(limit):
-		return errIdle
+	default:
+		select {
+		case <-c:
+		case <-time.After(limit):
+			return errIdle
+		}
 	}
+	a.ready = true
+	return nil
 }
 
 func (a *asked) Read(r *record.Record) error {
@@ -80,6 +85,13 @@ func (a *asked) openings() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.opened
+}
+
+// send has it send by itself.
+func (a *asked) send() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.answer <- struct{}{}
 }
 
 func (a *asked) set(f func()) {
@@ -224,5 +236,63 @@ func TestStreamThatHangs(t *testing.T) {
 		}
 		close(again)
 		time.Sleep(time.Second) // until the call that hung is over
+	})
+}
+
+// A port that is back, but whose device does not answer yet, is not unplugged
+// any more.
+func TestPollAfterReplugWithoutAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, a := newBook(), &asked{gone: true, mute: true}
+		s, stop := playAsked(t, b, a, polls(time.Minute))
+		time.Sleep(time.Hour)
+		a.set(func() { a.gone = false })
+		time.Sleep(10 * time.Second)
+		if got := tale(b); !strings.HasSuffix(got, "unplugged, unplugged gap of 60, plugged") && !strings.HasSuffix(got, "unplugged, unplugged gap of 61, plugged") {
+			t.Error(got)
+		}
+		time.Sleep(2 * time.Minute)
+		if st := s.Status(); st.State != "error" {
+			t.Errorf("state %s", st.State)
+		}
+		stop()
+		b.sound(t)
+	})
+}
+
+// What overflowed is told once there is room, also when nothing more comes.
+func TestOverflowOfAStreamIsToldInSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, a := newBook(), &asked{}
+		_, stop := playAsked(t, b, a, config.Source{Timeout: time.Second})
+		time.Sleep(time.Second)
+		b.fill(true)
+		for range 3 {
+			a.send()
+			time.Sleep(time.Second)
+		}
+		b.fill(false)
+		time.Sleep(time.Second)
+		if got := tale(b); got != "overflow gap of 3" {
+			t.Error(got)
+		}
+		stop()
+		b.sound(t)
+	})
+}
+
+// At the end, what has come by then is read.
+func TestStreamIsReadOnceMoreAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, a := newBook(), &asked{}
+		_, stop := playAsked(t, b, a, config.Source{Timeout: time.Second})
+		time.Sleep(1050 * time.Millisecond)
+		for range 3 { // each read takes one of them
+			a.send()
+		}
+		stop()
+		if got := tale(b); got != "3 readings" {
+			t.Error(got)
+		}
 	})
 }

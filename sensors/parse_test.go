@@ -96,6 +96,8 @@ func TestParse(t *testing.T) {
 		{"kv, unit", plain("kv", weight), "weight=x a=1", `"quality":"bad","why":"weight is not a number","fields":{"a":1,"text":"x"}`},
 		{"kv, not a number", plain("kv"), "a=nan b=1", `"quality":"bad","why":"a is not finite","fields":{"b":1}`},
 
+		{"kv, a name that is not UTF-8", plain("kv"), "\xff=1", `"quality":"bad","why":"not UTF-8","fields":{"text":"\uFFFD=1"}`},
+
 		{"regexp", plain("regexp"), "= +12.50 kg stable", `"fields":{"sign":"+","weight":12.5,"state":"stable"}`},
 		{"regexp, parts", plain("regexp", weight), "7kg", `"fields":{"weight":7}`},
 		{"regexp, unit", plain("regexp", weight), "-x kg", `"quality":"bad","why":"weight is not a number","fields":{"sign":"-","text":"x"}`},

@@ -13,7 +13,8 @@ import (
 func TestSimulatedValues(t *testing.T) {
 	fields := []config.Field{{Name: "t", Unit: "Cel"}, {Name: "h", Unit: "%RH"}, {Name: "p", Unit: "Pa"}, {Name: "x"}}
 	bounds := [][2]float64{{5, 40}, {10, 90}, {99000, 104000}, {0, 200}}
-	for _, every := range []time.Duration{time.Millisecond, time.Second, time.Hour} {
+	steps := map[time.Duration]float64{time.Millisecond: 0.05, time.Second: 1.5, time.Hour: 35} // °C, at most
+	for every := range steps {
 		c := config.Source{Name: "s", Kind: "simulate", Every: every, Fields: fields}
 		d, err := openSimulate(&c, nil)
 		if err != nil {
@@ -39,8 +40,8 @@ func TestSimulatedValues(t *testing.T) {
 				if v != last[i] {
 					moved[i]++
 				}
-				if i == 0 && n > 0 && every == time.Second && (v-last[i] > 1.5 || last[i]-v > 1.5) {
-					t.Errorf("reading %d: from %v to %v °C in a second", n, last[i], v)
+				if most := steps[every]; i == 0 && n > 0 && (v-last[i] > most || last[i]-v > most) {
+					t.Errorf("reading %d: from %v to %v °C in %v", n, last[i], v, every)
 				}
 				last[i] = v
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"edgeagg/internal/config"
 	"edgeagg/internal/record"
@@ -243,13 +244,16 @@ func TestOutageIsCountedExactly(t *testing.T) {
 			t.Errorf("status %+v", st)
 		}
 		// One that is not over is told before the stop.
-		d.set(func() { d.err = errors.New("again") })
+		d.set(func() { d.err = errors.New("again " + strings.Repeat("é", 500)) })
 		time.Sleep(5 * time.Second)
 		stop()
 		if got := tale(b); !strings.HasSuffix(got, ", failed, error gap of 5") {
 			t.Error(got)
 		}
 		b.sound(t)
+		if why := b.of(record.Event)[2].Why; len(why) < maxWhy-1 || len(why) > maxWhy || !utf8.ValidString(why) {
+			t.Errorf("why %q", why)
+		}
 		gaps := b.of(record.Gap)
 		if g := gaps[0]; g.To.Mono-g.From.Mono != 7_000_000 {
 			t.Errorf("the gap runs for %d µs", g.To.Mono-g.From.Mono)

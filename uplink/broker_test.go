@@ -29,8 +29,12 @@ type broker struct {
 	said bytes.Buffer
 }
 
+// newBroker starts one. Tests with a broker of their own run beside each other.
 func newBroker(t testing.TB, listener ...string) *broker {
 	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -54,10 +54,11 @@ type day struct {
 	wall  func() time.Time
 	limit int64 // 0: none
 
-	mu   sync.Mutex
-	date string
-	n    int64
-	full bool
+	mu     sync.Mutex
+	date   string
+	n      int64
+	flying int64 // of history, part of which may not be counted yet
+	full   bool
 }
 
 const (
@@ -87,20 +88,33 @@ func (d *day) sent() int64 {
 	return d.n
 }
 
-// takes reports whether n bytes more may be sent. If not, the day is over.
+// fly notes n bytes more of history on their way; less when they have landed.
+func (d *day) fly(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.flying += int64(n)
+}
+
+// takes reports whether n bytes more may be sent beside history. If not, and
+// not only for what flies, the day is over.
 func (d *day) takes(n int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.roll()
-	if d.limit > 0 && d.n+int64(n) > d.limit-lastWords {
-		d.full = true
+	if d.limit == 0 {
+		return true
 	}
-	return !d.full
+	after := d.n + int64(n) + lastWords
+	d.full = d.full || after > d.limit
+	return !d.full && after+d.flying <= d.limit
 }
 
 // over is how long nothing may be sent any more; 0 while the day is not over.
 func (d *day) over() time.Duration {
-	if d.takes(0) {
+	d.takes(0)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.full {
 		return 0
 	}
 	now := d.wall()
@@ -114,5 +128,8 @@ func (d *day) history() int64 {
 	if d.limit == 0 {
 		return math.MaxInt64
 	}
-	return d.limit - d.limit/16 - lastWords - d.sent()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.roll()
+	return d.limit - d.limit/16 - lastWords - d.n - d.flying
 }

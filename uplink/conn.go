@@ -43,7 +43,6 @@ type conn struct {
 	lost    chan struct{} // closed once it is gone
 	spent   chan struct{} // closed once the day takes no more
 	greeted chan struct{} // closed once the broker has acknowledged something
-	settled chan struct{} // closed once no acknowledgement counts any more, shortly after lost
 	once    sync.Once
 	why     error // why it is gone; valid after lost
 
@@ -64,7 +63,7 @@ type waiting struct {
 
 func newConn(ackTimeout time.Duration) *conn {
 	return &conn{
-		lost: make(chan struct{}), settled: make(chan struct{}), greeted: make(chan struct{}), spent: make(chan struct{}),
+		lost: make(chan struct{}), greeted: make(chan struct{}), spent: make(chan struct{}),
 		urgent: make(chan *message, 32), history: make(chan *message), order: make(chan waiting, 64),
 		ackTimeout: ackTimeout,
 	}
@@ -110,30 +109,29 @@ func (c *conn) hand(ctx context.Context, to chan<- *message, m *message) error {
 // pump makes all publishes of the connection, in their order, as long as the
 // day takes them.
 func (c *conn) pump(d *day) {
-	spent, before := false, 0
+	spent := false
 	for {
 		var m *message
+		beside := true // history, whose sender keeps to what the day has left
 		select {
 		case m = <-c.urgent:
 		default:
 			select {
 			case m = <-c.urgent:
 			case m = <-c.history:
+				beside = false
 			case <-c.lost:
 				return
 			}
 		}
 		begin := time.Now()
-		// The one before may not be counted yet.
-		size := len(m.topic) + len(m.payload) + around
-		if !m.last && (spent || !d.takes(size+before)) {
-			if !spent {
+		if beside && !m.last && !d.takes(len(m.topic)+len(m.payload)+around) {
+			if d.over() > 0 && !spent {
+				spent = true
 				close(c.spent)
 			}
-			spent = true
 			continue
 		}
-		before = size
 		t := c.client.Publish(m.topic, m.qos, m.retained, m.payload)
 		if m.qos == 0 {
 			continue
@@ -151,7 +149,6 @@ func (c *conn) pump(d *day) {
 // publishes (MQTT 3.1.1, section 4.6). None for ackTimeout, counted from the
 // last one, ends the connection.
 func (c *conn) collect() {
-	defer close(c.settled)
 	t := time.NewTimer(0)
 	defer t.Stop()
 	var last time.Time
@@ -160,16 +157,7 @@ func (c *conn) collect() {
 		select {
 		case w = <-c.order:
 		case <-c.lost:
-			for { // what was acknowledged before
-				select {
-				case w = <-c.order:
-					if !c.note(&w) {
-						return
-					}
-				default:
-					return
-				}
-			}
+			return
 		}
 		if last.Before(w.m.sent) {
 			last = w.m.sent
@@ -251,8 +239,9 @@ type counted struct {
 }
 
 func (c *counted) Write(p []byte) (int, error) {
+	c.day.add(int64(len(p))) // first: an answer can be quicker than the return of the call
 	n, err := c.Conn.Write(p)
-	c.day.add(int64(n))
+	c.day.add(int64(n - len(p)))
 	return n, err
 }
 

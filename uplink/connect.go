@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"golang.org/x/sys/unix"
 )
 
@@ -150,7 +152,17 @@ func (u *Uplink) explain(broker *url.URL, err error) error {
 	if notYet(err) && !u.o.Now().Set {
 		return fmt.Errorf("connect to %s: the clock is not set, so the certificate cannot be checked (a time server or a battery clock helps): %w", broker.Host, err)
 	}
-	return fmt.Errorf("connect to %s: %w", broker.Host, plain(err))
+	cure := ""
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &unknown):
+		cure = " (uplink.ca has to name the authority that signed it)"
+	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedNotAuthorised):
+		cure = " (uplink.username and uplink.password_file have to be what the broker knows)"
+	case errors.Is(err, packets.ErrorRefusedIDRejected):
+		cure = " (the broker does not take uplink.client_id)"
+	}
+	return fmt.Errorf("connect to %s: %w%s", broker.Host, plain(err), cure)
 }
 
 // plain leaves out of a network error the port on this side, which is another

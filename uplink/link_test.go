@@ -17,10 +17,12 @@ type link struct {
 
 	swallow   atomic.Bool  // the broker's answers vanish
 	blackhole atomic.Bool  // nothing gets through either way, and nobody is told
+	stuck     atomic.Bool  // nothing more is read from the board
 	down      atomic.Bool  // new connections are closed at once
 	cutAfter  atomic.Int64 // bytes towards the broker, then the link breaks; 0: never
 	poison    atomic.Pointer[[]byte]
 
+	over  chan struct{} // closed when the test ends
 	mu    sync.Mutex
 	pairs map[net.Conn]net.Conn
 }
@@ -31,10 +33,11 @@ func newLink(t testing.TB, to string) *link {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &link{to: to, l: l, pairs: make(map[net.Conn]net.Conn)}
+	k := &link{to: to, l: l, over: make(chan struct{}), pairs: make(map[net.Conn]net.Conn)}
 	go k.accept()
 	t.Cleanup(func() {
 		l.Close()
+		close(k.over)
 		k.cut()
 	})
 	return k
@@ -71,6 +74,9 @@ func (k *link) carry(from, to net.Conn, up bool) {
 	defer to.Close()
 	p := make([]byte, 1024)
 	for {
+		if up && k.stuck.Load() {
+			<-k.over
+		}
 		n, err := from.Read(p)
 		if err != nil {
 			return

@@ -297,7 +297,7 @@ func TestSubscriptionRefused(t *testing.T) {
 	u := newRig(t, c).run().connected()
 	u.write(10)
 	u.drain()
-	if st := u.Stats(); st.Reconnects != 1 {
+	if st := u.Stats(); st.Connects != 1 {
 		t.Errorf("stats: %+v", st)
 	}
 }

@@ -114,9 +114,9 @@ func (s *resending) flush(ctx context.Context) error {
 		if !u.inHours() {
 			return errors.New("outside the hours of uplink.between")
 		}
-		room := s.budget.room(u.o.Config.Message, u.history(0))
+		room := s.budget.room(u.o.Config.Message, u.day.history())
 		p, n := s.b.message(room, true)
-		if len(p) > room {
+		if len(p) > room && room < u.o.Config.Message {
 			return errors.New("max_bytes or max_bytes_day is used up")
 		}
 		if err := s.wait(ctx, s.budget.wait(time.Now())); err != nil {

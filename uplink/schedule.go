@@ -19,12 +19,6 @@ func (u *Uplink) waitsForClock() bool {
 	return !u.o.Now().Set && time.Since(u.began) < u.o.Config.ClockWait
 }
 
-// history is what history may still send today, when flying bytes are not yet
-// counted.
-func (u *Uplink) history(flying int) int64 {
-	return u.day.history() - int64(flying)
-}
-
 // inHours reports whether history and live values may go now.
 func (u *Uplink) inHours() bool { return within(u.o.Config.Between, u.wall()) }
 

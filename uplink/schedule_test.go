@@ -71,8 +71,16 @@ func TestDay(t *testing.T) {
 		t.Error("the next day did not begin anew")
 	}
 	d.add(6000)
-	if got := d.history(); got != 10_000-625-lastWords-6000 {
+	d.fly(1000)
+	if got := d.history(); got != 10_000-625-lastWords-6000-1000 {
 		t.Errorf("%d bytes for history", got)
+	}
+	if d.takes(4000-lastWords-999) || d.over() != 0 {
+		t.Error("what flies is not kept free, or ends the day")
+	}
+	d.fly(-1000)
+	if !d.takes(4000 - lastWords - 999) {
+		t.Error("what has landed is still kept free")
 	}
 	none := day{wall: d.wall}
 	none.add(1 << 50)

@@ -36,6 +36,7 @@ type sender struct {
 	flying []*flight
 	bytes  int // of them
 	spare  []*flight
+	tight  bool // there is no room for more before something lands
 	t      throttle
 	s      suspicion
 }
@@ -78,19 +79,7 @@ func (s *sender) window(ctx context.Context, c *conn) error {
 	s.rewind(s.u.o.Journal.Acked() + 1)
 	s.acked, s.saved = 0, opened
 	err := s.run(ctx, c)
-	if err != nil {
-		// Acknowledgements that came before the loss still count.
-		select {
-		case <-c.lost:
-			<-c.settled
-			s.land(c)
-			if !errors.Is(err, errCard) {
-				err = c.why
-			}
-		default:
-			s.land(c)
-		}
-	}
+	s.land(c) // what was acknowledged while the end came
 	s.save()
 	select {
 	case <-c.lost:
@@ -158,7 +147,15 @@ func (s *sender) room() bool {
 	if one, _ := s.s.one(s.flying[0].first); one {
 		return false
 	}
-	return s.bytes < s.t.limit
+	return s.bytes < s.t.limit && !s.tight
+}
+
+// wait is for when what is left of the window or the day is too little for the
+// next record. What flies may make room: it counts for the day until it has
+// landed, though it may be counted on the wire as well.
+func (s *sender) wait() (more bool) {
+	s.tight = len(s.flying) > 0
+	return s.tight
 }
 
 // publish sends one message; more is false when the window has nothing left,
@@ -168,11 +165,14 @@ func (s *sender) publish(ctx context.Context, c *conn) (more bool, err error) {
 	if !u.inHours() {
 		return false, nil
 	}
-	room := s.budget.room(s.t.message, u.history(s.bytes))
+	room := s.budget.room(s.t.message, u.day.history())
 	if room == 0 {
-		return false, nil
+		return s.wait(), nil
 	}
 	if err := s.fill(room); err != nil {
+		if len(s.flying) > 0 {
+			err = nil // these are still waited for
+		}
 		return false, err
 	}
 	if len(s.b.ends) == 0 {
@@ -180,11 +180,13 @@ func (s *sender) publish(ctx context.Context, c *conn) (more bool, err error) {
 	}
 	p, n := s.b.message(room, false)
 	if len(p) > room && (room < s.t.message || s.budget.sent && int64(len(p)) > s.budget.left) {
-		return false, nil // what is left of the budget is too little for the next record
+		return s.wait(), nil
 	}
 	f := s.blank()
 	f.first, f.last, f.payload = s.b.ends[0].seq, s.b.ends[n-1].seq, append(f.payload, p...)
+	u.day.fly(len(p))
 	if err := c.hand(ctx, c.history, &f.message); err != nil {
+		u.day.fly(-len(p))
 		return false, err
 	}
 	s.flying = append(s.flying, f)
@@ -209,6 +211,8 @@ func (s *sender) land(c *conn) {
 		n++
 		s.acked = f.last
 		s.bytes -= len(f.payload)
+		s.u.day.fly(-len(f.payload))
+		s.tight = false
 		s.t.acked(f.sent, f.took, time.Duration(c.rtt.Load()))
 		s.s.acked(f.first, f.last, len(f.payload), &s.t, time.Now())
 		s.spare = append(s.spare, f)
@@ -241,8 +245,9 @@ func (s *sender) save() {
 // forget lets go of what is in flight when a window ends. The client may still
 // hold these payloads.
 func (s *sender) forget() {
+	s.u.day.fly(-s.bytes)
 	clear(s.flying)
-	s.flying, s.bytes, s.spare = s.flying[:0], 0, nil
+	s.flying, s.bytes, s.spare, s.tight = s.flying[:0], 0, nil, false
 }
 
 // blame looks at why a connection with messages in flight was lost.

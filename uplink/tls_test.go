@@ -101,7 +101,7 @@ func TestTLS(t *testing.T) {
 	c.Cert, c.Key = right.issue("board", time.Now().Add(-time.Minute), right)
 	c.ServerName = "broker.test"
 	u := newRig(t, c).run()
-	until(t, "the error", func() bool { return strings.Contains(u.Stats().Error, "unknown authority") })
+	until(t, "the error", func() bool { return strings.Contains(u.Stats().Error, "unknown authority (uplink.ca") })
 	if strings.Contains(u.Stats().Error, "clock") {
 		t.Errorf("error: %s", u.Stats().Error)
 	}

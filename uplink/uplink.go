@@ -64,7 +64,7 @@ type Stats struct {
 	Records    uint64     `json:"published_records"`
 	Bytes      uint64     `json:"published_bytes"` // of history payloads
 	BytesToday int64      `json:"bytes_today"`     // sent over the wire, all topics, TLS included, TCP/IP not
-	Reconnects uint64     `json:"reconnects"`
+	Connects   uint64     `json:"connects"`        // connections made so far
 }
 
 // Uplink is one uplink.
@@ -154,7 +154,7 @@ func New(o Options) (*Uplink, error) {
 func (u *Uplink) Stats() Stats {
 	s := Stats{
 		Acked: u.o.Journal.Acked(), Records: u.records.Load(), Bytes: u.bytes.Load(),
-		BytesToday: u.day.sent(), Reconnects: u.connects.Load(),
+		BytesToday: u.day.sent(), Connects: u.connects.Load(),
 	}
 	if synced := u.o.Journal.Synced(); synced > s.Acked {
 		s.Backlog = synced - s.Acked
@@ -227,7 +227,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 
 // wake turns `asleep` into `stopped`, if the broker is quick.
 func (u *Uplink) wake() {
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye/2)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second-goodbye)
 	defer cancel()
 	c, err := u.connect(ctx, u.o.Config.Brokers[0])
 	if err != nil {
@@ -263,9 +263,10 @@ func (u *Uplink) state(c *conn, broker string, err error) {
 	defer u.mu.Unlock()
 	was := u.conn != nil
 	u.conn = c
-	if broker != "" {
-		u.last = broker
+	if broker == "" {
+		broker = u.last
 	}
+	u.last = broker
 	if c != nil {
 		u.err, u.since = nil, time.Now()
 		u.connects.Add(1)

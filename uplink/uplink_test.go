@@ -3,14 +3,18 @@ package uplink
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"edgeagg/internal/config"
 	"edgeagg/internal/record"
 )
 
@@ -146,25 +150,30 @@ func TestAcknowledgementsSwallowed(t *testing.T) {
 	}
 }
 
-// A stop breaks a line that takes nothing more, while a window and live values
-// are on it.
-func TestStopOnDeadLine(t *testing.T) {
+// A stop breaks a line that takes nothing more, while a window, status and
+// live values press on it.
+func TestStopOnStuckLine(t *testing.T) {
 	b := newBroker(t)
 	k := newLink(t, b.addr())
 	s := &source{name: "s", meta: "{}"}
 	c := usual(k.url())
-	c.Live = time.Millisecond
+	c.Live, c.Status, c.Message = time.Millisecond, time.Millisecond, 1<<20
 	u := newRig(t, c, func(o *Options) { o.Sources = []Source{s} }).run().connected()
-	k.blackhole.Store(true)
-	u.write(5000)
+	u.write(1)
+	u.drain()
+	k.stuck.Store(true)
+	u.write(40_000)
 	ctx, cancel := context.WithCancel(t.Context())
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
 		u.Drain(ctx)
 	}()
-	until(t, "bytes in flight", func() bool { return u.Stats().Bytes > 0 })
-	s.set(reading("s", 1))
+	c0, _ := u.current()
+	until(t, "everything is full", func() bool {
+		s.set(reading("s", 1))
+		return len(c0.urgent) == cap(c0.urgent)
+	})
 	begin := time.Now()
 	cancel()
 	<-drained
@@ -183,7 +192,7 @@ func TestHalfOpenLink(t *testing.T) {
 	c.Keepalive, c.Live = 2*time.Second, 0
 	u := newRig(t, c).run().connected()
 	until(t, "a few pings", func() bool { return k.answered.Load() >= 5 }) // CONNACK, two PUBACKs and they
-	if n := u.Stats().Reconnects; n != 1 {
+	if n := u.Stats().Connects; n != 1 {
 		t.Errorf("%d connections over a quiet link", n)
 	}
 	k.blackhole.Store(true)
@@ -203,7 +212,8 @@ func TestLastWill(t *testing.T) {
 	k.down.Store(false)
 	until(t, "online again", func() bool { return r.last("edgeagg/d/availability") == "online" })
 	u.stop()
-	until(t, "stopped", func() bool { return r.last("edgeagg/d/availability") == "stopped" })
+	r.publish("behind", "all", false)
+	until(t, "what was said before", func() bool { return r.last("behind") != "" })
 	if got := r.on("edgeagg/d/availability"); !slices.Equal(got, []string{"online", "offline", "online", "stopped"}) {
 		t.Errorf("availability: %v", got)
 	}
@@ -221,6 +231,9 @@ func TestLoginRefused(t *testing.T) {
 	until(t, "a few tries", func() bool { return k.accepted.Load() > 3 })
 	if st := u.Stats(); st.Connected || !strings.Contains(strings.ToLower(st.Error), "not authorized") {
 		t.Errorf("stats: %+v", st)
+	}
+	if !strings.Contains(u.Stats().Error, "uplink.password_file") {
+		t.Errorf("no cure: %s", u.Stats().Error)
 	}
 	if n := u.logged.count("not connected"); n != 1 {
 		t.Errorf("%d lines in the log", n)
@@ -255,6 +268,80 @@ func TestBrokersInTurn(t *testing.T) {
 	r.same(u.card())
 	if got := u.Stats().Broker; got != b.addr() {
 		t.Errorf("broker %s", got)
+	}
+}
+
+// Over a web socket it is the same.
+func TestWebSocket(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	b := newBroker(t, "allow_anonymous true", fmt.Sprintf("listener %d 127.0.0.1", port), "protocol websockets")
+	r := receive(t, b.addr())
+	u := newRig(t, usual(fmt.Sprintf("ws://127.0.0.1:%d", port))).run().connected()
+	u.write(1000)
+	u.drain()
+	r.same(u.card())
+	if st := u.Stats(); st.BytesToday < int64(st.Bytes) {
+		t.Errorf("stats: %+v", st)
+	}
+	u.stop()
+	until(t, "stopped", func() bool { return r.last("edgeagg/d/availability") == "stopped" })
+}
+
+// The backlog of a card that gives nothing back waits; the connection stays.
+func TestCardUnreadable(t *testing.T) {
+	b := newBroker(t)
+	r := receive(t, b.addr())
+	u := newRig(t, usual(b.url()))
+	u.write(100)
+	names, err := filepath.Glob(filepath.Join(u.dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := filepath.Join(t.TempDir(), "away")
+	segment := ""
+	for _, name := range names {
+		if st, err := os.Stat(name); err == nil && st.Size() > 64<<10 {
+			segment = name
+		}
+	}
+	// A link to itself cannot be opened (ELOOP), by root neither.
+	if err := errors.Join(os.Rename(segment, away), os.Symlink(segment, segment)); err != nil {
+		t.Fatal(err)
+	}
+	u.run().connected()
+	for range 3 {
+		u.Drain(t.Context())
+	}
+	if st := u.Stats(); !st.Connected || st.Connects != 1 || u.j.Acked() != 0 {
+		t.Errorf("stats: %+v", st)
+	}
+	if n := u.logged.count("cannot be read"); n != 1 {
+		t.Errorf("%d lines in the log", n)
+	}
+	if err := errors.Join(os.Remove(segment), os.Rename(away, segment)); err != nil {
+		t.Fatal(err)
+	}
+	u.drain()
+	r.same(u.card())
+}
+
+// What New cannot do it refuses.
+func TestNew(t *testing.T) {
+	for want, change := range map[string]func(*config.Uplink){
+		"no broker":     func(c *config.Uplink) { c.Brokers = nil },
+		"uplink.format": func(c *config.Uplink) { c.Format = "xml" },
+		"max_bytes_day": func(c *config.Uplink) { c.MaxBytesDay = 100 },
+	} {
+		c := usual("mqtt://127.0.0.1:1")
+		change(&c)
+		if _, err := New(Options{Config: c}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want an error with %q, got %v", want, err)
+		}
 	}
 }
 
@@ -428,7 +515,7 @@ func TestUnreadableRecord(t *testing.T) {
 	if u.j.Acked() != 21 || !slices.Equal(lost, []string{"11-11"}) {
 		t.Errorf("cursor %d, lost %v", u.j.Acked(), lost)
 	}
-	if !u.Stats().Connected || u.Stats().Reconnects != 1 {
+	if !u.Stats().Connected || u.Stats().Connects != 1 {
 		t.Error("it cost the connection")
 	}
 }
