@@ -227,7 +227,8 @@ func (a *agg) nothing() int {
 // record reads the record at l.off, and moves on behind it.
 func (l *loop) record() []byte {
 	l.start = l.off
-	begin, n := l.off, 0
+	begin := l.off
+	var n int
 	if l.lens != nil {
 		n = int(l.lens[l.n])
 		l.n++

@@ -76,7 +76,7 @@ func TestTheCursorCannotBeSaved(t *testing.T) {
 	if j.Acked() != 3 {
 		t.Errorf("cursor %d", j.Acked())
 	}
-	if newer := readFile(t, name)[2%2*page:][:cursorBytes]; !bytes.Equal(newer, before[2%2*page:][:cursorBytes]) {
+	if newer := readFile(t, name)[:cursorBytes]; !bytes.Equal(newer, before[:cursorBytes]) {
 		t.Error("the newer sound slot was written over")
 	}
 	again()
