@@ -71,7 +71,7 @@ func (a *agg) gather() int {
 func (a *agg) done() {
 	b := &a.buf
 	if b.ring != nil {
-		a.freed.Store(a.loop.pos + uint64(a.loop.off))
+		a.freed.Store(b.vr - uint64(len(a.loop.buf)-a.loop.off))
 		return
 	}
 	for i, c := range b.held {

@@ -33,8 +33,7 @@ type run struct {
 	asyncs     []int64       // goroutines of the running AsyncFct calls
 	asyncsDone chan struct{} // closed when there are none; made when the loop waits
 
-	sync, async         *time.Timer
-	syncNext, asyncNext time.Time
+	sync, async *ticker // nil: no timer
 }
 
 // parentEnded reports it before the watcher comes round to it.
@@ -71,9 +70,9 @@ func (r *run) unhook() {
 			f()
 		}
 	}
-	for _, t := range []*time.Timer{r.sync, r.async} {
+	for _, t := range []*ticker{r.sync, r.async} {
 		if t != nil {
-			t.Stop()
+			t.timer.Stop()
 		}
 	}
 }
@@ -152,23 +151,35 @@ func (a *agg) begin(ctx context.Context) {
 		r.lastCtx = newEpoch(ctx, a.parent)
 		r.lastCtx.free = true
 		if d := a.cfg.SyncTimer; d > 0 {
-			r.syncNext = r.began.Add(d)
-			r.sync = time.AfterFunc(d, func() { a.syncTick(r) })
+			r.sync = newTicker(r.began, d, func() { a.syncTick(r) })
 		}
 	}
 	if d := a.cfg.AsyncTimer; d > 0 && a.cfg.AsyncFct != nil {
-		r.asyncNext = r.began.Add(d)
-		r.async = time.AfterFunc(d, func() { a.asyncTick(r) })
+		r.async = newTicker(r.began, d, func() { a.asyncTick(r) })
 	}
 	a.run = r
 }
 
-// next is the first multiple of d after last that is still to come.
-func next(last time.Time, d time.Duration, now time.Time) time.Time {
-	if late := now.Sub(last); late >= 0 {
-		last = last.Add(late.Truncate(d) + d)
+// ticker calls a function once at a time, until it is set again, at multiples of
+// an interval.
+type ticker struct {
+	timer *time.Timer
+	every time.Duration
+	next  time.Time
+}
+
+func newTicker(began time.Time, every time.Duration, f func()) *ticker {
+	return &ticker{timer: time.AfterFunc(every, f), every: every, next: began.Add(every)}
+}
+
+// again sets the ticker for the first multiple that is still to come.
+func (t *ticker) again() {
+	now := time.Now()
+	t.next = t.next.Add(t.every)
+	if late := now.Sub(t.next); late >= 0 {
+		t.next = t.next.Add(late.Truncate(t.every) + t.every)
 	}
-	return last
+	t.timer.Reset(t.next.Sub(now))
 }
 
 func (a *agg) parentEnded(r *run) {
@@ -414,9 +425,7 @@ func (a *agg) asyncTick(r *run) {
 		a.mu.Unlock()
 		return
 	}
-	now := time.Now()
-	r.asyncNext = next(r.asyncNext, a.cfg.AsyncTimer, now)
-	r.async.Reset(r.asyncNext.Sub(now))
+	r.async.again()
 	if a.cfg.AsyncMax > 0 && len(r.asyncs) >= a.cfg.AsyncMax {
 		a.mu.Unlock()
 		a.count.asyncSkip.Add(1)

@@ -404,9 +404,7 @@ func (a *agg) tick() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if !r.stopping {
-			now := time.Now()
-			r.syncNext = next(r.syncNext, a.cfg.SyncTimer, now)
-			r.sync.Reset(r.syncNext.Sub(now))
+			r.sync.again()
 		}
 	}()
 	_ = a.sync(r.syncCtx)

@@ -212,6 +212,9 @@ func TestAPageIsLost(t *testing.T) {
 					t.Fatalf("page at %d is %s: record %d is read: %v", at, what, seq, ok)
 				}
 			}
+			if atEnd := at+page >= len(h.content); len(lost) > 0 && len(got.damage) == 0 && !(atEnd && what == "zeros") {
+				t.Fatalf("page at %d is %s: no damage is told", at, what)
+			}
 			after := h.startAgain(t)
 			for seq := range lost {
 				named := false
@@ -270,6 +273,14 @@ func TestSegmentsMissingDoubledRenamedForeign(t *testing.T) {
 		got := again(t, dir)
 		if len(got.missing) != 1 || int(got.missing[0].Last-got.missing[0].First+1) != len(whole.order)+2-len(got.order) {
 			t.Errorf("%d records, missing %+v", len(got.order), got.missing)
+		}
+	})
+	t.Run("none: each sealed one is shorter than its head says", func(t *testing.T) {
+		dir, files, _ := make6(t)
+		for _, name := range files {
+			if h, size, err := headOf(name); err != nil || size >= h.size || size%page != 0 {
+				t.Errorf("%s of %s: %d bytes of %d: %v", name, dir, size, h.size, err)
+			}
 		}
 	})
 	t.Run("the first is missing", func(t *testing.T) {
@@ -344,6 +355,37 @@ func TestSegmentsMissingDoubledRenamedForeign(t *testing.T) {
 		}
 		if now, err := os.ReadFile(name); err != nil || string(now) != string(b) {
 			t.Errorf("the foreign file was touched: %v", err)
+		}
+	})
+	t.Run("more foreign ones than own ones", func(t *testing.T) {
+		dir := memory(t)
+		other := newBench(t, dir)
+		other.Machine = "m2"
+		j := other.open(t)
+		for i := range 8000 {
+			write(t, j, reading(i))
+		}
+		finish(t, j)
+		b := newBench(t, memory(t))
+		j = b.open(t)
+		id := j.ID()
+		write(t, j, reading(0), stop())
+		finish(t, j)
+		for _, name := range segmentFiles(t, dir) {
+			if err := os.WriteFile(filepath.Join(b.Dir, "other"+filepath.Base(name)), readFile(t, name), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		j = b.open(t)
+		if j.ID() != id || j.NextSeq() != 3 {
+			t.Errorf("without a cursor: journal %s goes on at %d", j.ID(), j.NextSeq())
+		}
+		if err := j.Ack(1); err != nil {
+			t.Fatal(err)
+		}
+		finish(t, j)
+		if got := inspect(t, b.Dir); fmt.Sprint(got.readings()) != "[0]" {
+			t.Errorf("with a cursor, from outside: %d readings", len(got.readings()))
 		}
 	})
 	t.Run("of a later version", func(t *testing.T) {

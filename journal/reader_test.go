@@ -274,3 +274,16 @@ func TestAWalkOverAPageThatCannotBeRead(t *testing.T) {
 		}
 	}
 }
+
+// The head stands twice, for a page that the card does not give.
+func TestAHeadThatCannotBeRead(t *testing.T) {
+	h := newHurtJournal(t, 1, 1)
+	for at := int64(0); at < headBytes; at += page {
+		if _, err := readHead(&badPages{bytes.NewReader(h.content), map[int64]bool{at: true}}); err != nil {
+			t.Errorf("without the page at %d: %v", at, err)
+		}
+	}
+	if _, err := readHead(&badPages{bytes.NewReader(h.content), map[int64]bool{0: true, page: true}}); !errors.Is(err, unix.EIO) {
+		t.Errorf("without both: %v", err)
+	}
+}

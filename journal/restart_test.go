@@ -27,6 +27,20 @@ func TestKillInTheSameBoot(t *testing.T) {
 	}
 }
 
+// Close without a stop is as if the process had been killed.
+func TestCloseWithoutAStop(t *testing.T) {
+	b := newBench(t, memory(t))
+	for range 3 {
+		j := b.open(t)
+		write(t, j, reading(0))
+		finish(t, j)
+	}
+	got := inspect(t, b.Dir)
+	if fmt.Sprint(got.order) != "[1 2 3 4 5]" || len(got.events(record.Recovered)) != 2 {
+		t.Errorf("seqs %v, %+v", got.order, got.records)
+	}
+}
+
 func TestPowerCut(t *testing.T) {
 	b := newBench(t, memory(t))
 	j := b.open(t)
@@ -107,6 +121,36 @@ func TestKillRightAfterAPowerCut(t *testing.T) {
 	got := inspect(t, b.Dir)
 	if fmt.Sprint(got.order) != fmt.Sprint([]uint64{1, jump + 2, jump + 3, jump + 4}) || len(got.gaps(record.Power)) != 1 || len(got.events(record.Recovered)) != 1 {
 		t.Errorf("seqs %v: %+v", got.order, got.records)
+	}
+}
+
+// The gap that names a jump is damaged: the gap over it names the jump too.
+func TestTheGapOverAJumpIsDamaged(t *testing.T) {
+	b := newBench(t, memory(t))
+	j := b.open(t)
+	write(t, j, reading(0))
+	kill(j)
+	b.Boot = ID{2}
+	j = b.open(t)
+	write(t, j, reading(1), stop())
+	name := j.f.Name()
+	finish(t, j)
+	p := readFile(t, name)
+	p[headBytes] ^= 1
+	if err := os.WriteFile(name, p, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j = b.open(t)
+	write(t, j, stop())
+	finish(t, j)
+	got := inspect(t, b.Dir)
+	if g := got.gaps(record.Damage); len(g) != 1 || g[0].First != 2 || g[0].Last != jump+2 || g[0].Count != -1 {
+		t.Errorf("gaps %+v", g)
+	}
+	for _, m := range got.missing {
+		if m.Reason != record.Damage {
+			t.Errorf("missing %+v", m)
+		}
 	}
 }
 

@@ -1,8 +1,13 @@
 package journal
 
 import (
+	"errors"
+	"io"
 	"os"
+	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"edgeagg/internal/record"
 )
@@ -119,4 +124,90 @@ func TestUploadedRecordsThatAreMissingNeedNoGap(t *testing.T) {
 	if g := got.gaps(record.Damage); j.First() < 2 || j.First() > 31 || len(g) != 0 {
 		t.Errorf("first kept is %d, gaps %+v", j.First(), g)
 	}
+}
+
+// What an eviction takes is told once, however often making room fails.
+func TestAnEvictionThatFailsIsToldOnce(t *testing.T) {
+	b := newBench(t, memory(t))
+	b.MaxBytes = 3 * b.SegmentBytes
+	j := b.open(t)
+	n := 0
+	for len(segmentFiles(t, b.Dir)) < 3 {
+		write(t, j, wide(n))
+		n++
+	}
+	real := fsync
+	fsync = func(*os.File) error { return unix.EIO }
+	defer func() { fsync = real }()
+	var err error
+	for ; err == nil && n < 1000; n++ {
+		_, err = j.Write([][]byte{wide(n)})
+	}
+	for range 3 {
+		if _, err := j.Write([][]byte{wide(n)}); !errors.Is(err, unix.EIO) {
+			t.Fatalf("Write: %v", err)
+		}
+	}
+	if j.First() != 1 {
+		t.Error("evicted before it was told")
+	}
+	fsync = real
+	write(t, j, wide(n))
+	finish(t, j)
+	if g := inspect(t, b.Dir).gaps(record.Evicted); len(g) != 1 || g[0].First != 1 || j.First() != g[0].Last+1 {
+		t.Errorf("first kept is %d, gaps %+v", j.First(), g)
+	}
+}
+
+// From outside, a journal that is being written and evicted is whole.
+func TestAWalkBesideTheWriter(t *testing.T) {
+	b := newBench(t, memory(t))
+	b.MaxBytes = 4 * b.SegmentBytes
+	j := b.open(t)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for walks := 0; ; walks++ {
+			select {
+			case <-done:
+				if walks == 0 {
+					t.Error("the writer was done before the first walk")
+				}
+				return
+			default:
+			}
+			w, err := Inspect(b.Dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for {
+				it, err := w.Next()
+				if err != nil {
+					if !errors.Is(err, io.EOF) {
+						t.Error(err)
+					}
+					break
+				}
+				if it.First != 0 && it.Reason == "" || it.Damage.Length > 0 && !it.Damage.Tail {
+					t.Errorf("missing %d to %d, damage %+v", it.First, it.Last, it.Damage)
+				}
+			}
+			w.Close()
+		}
+	})
+	for n := range 3000 {
+		write(t, j, wide(n))
+		if n%10 == 0 {
+			if err := j.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			if err := j.Ack(j.Synced()); err != nil { // so that no gap explains an eviction
+				t.Fatal(err)
+			}
+		}
+	}
+	close(done)
+	wg.Wait()
+	finish(t, j)
 }

@@ -47,6 +47,28 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
+// A frame may begin with zeros of its own behind zeros that are damage.
+func TestAFrameThatBeginsWithZeros(t *testing.T) {
+	h := head{first: 1, longest: 4096}
+	salted := saltSum(0)
+	var frame []byte
+	for n := 0; frame == nil || frame[0] != 0 || frame[1] == 0; n++ {
+		frame = appendFrame(nil, salted, 3, reading(n))
+	}
+	for gap := 1; gap < 40; gap++ {
+		p := append(make([]byte, headBytes), appendFrame(nil, salted, 1, reading(0))...)
+		p = append(append(p, make([]byte, gap)...), frame...)
+		s := newScan(bytes.NewReader(p), &h, int64(len(p)), 0)
+		if _, seq, _, err := s.next(); err != nil || seq != 1 {
+			t.Fatalf("%d: %v", seq, err)
+		}
+		_, seq, bad, err := s.next()
+		if found := err == nil && seq == 3; found != (gap >= minFrame) || found && bad.length != int64(gap) {
+			t.Errorf("%d zeros before it: seq %d, %+v, %v", gap, seq, bad, err)
+		}
+	}
+}
+
 func FuzzHead(f *testing.F) {
 	h := head{first: 1, longest: 4096, size: minSegment, number: 1, device: "a"}
 	f.Add(h.append(nil))

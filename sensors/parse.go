@@ -3,10 +3,8 @@ package sensors
 import (
 	"bytes"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -25,7 +23,7 @@ func newParser(c *config.Source) parser {
 	case "csv":
 		return func(dst []record.Field, line []byte) ([]record.Field, string) { return w.csv(dst, line, c.Fields) }
 	case "json":
-		return parseJSON
+		return (&walker{words: w}).parse
 	case "kv":
 		return func(dst []record.Field, line []byte) ([]record.Field, string) { return w.kv(dst, line, c.Fields) }
 	case "regexp":
@@ -228,81 +226,4 @@ func (w words) regexp(dst []record.Field, line []byte, c *config.Source) ([]reco
 		dst = put(dst, w.typed(f, bytes.TrimSpace(m[i])))
 	}
 	return dst, ""
-}
-
-// parseJSON takes an object; members of objects and arrays inside it get names
-// with dots. A null is no value.
-func parseJSON(dst []record.Field, line []byte) ([]record.Field, string) {
-	before := len(dst)
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.UseNumber()
-	t, err := d.Token()
-	if err != nil || t != json.Delim('{') {
-		return dst, "not a JSON object"
-	}
-	dst, err = members(d, dst, "", '}', 0)
-	if err == nil {
-		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return dst, ""
-		}
-	}
-	if errors.Is(err, errMany) || errors.Is(err, errDeep) {
-		return dst[:before], err.Error()
-	}
-	return dst[:before], "not a JSON object"
-}
-
-// members reads an object or an array up to its end.
-func members(d *json.Decoder, dst []record.Field, prefix string, end json.Delim, depth int) ([]record.Field, error) {
-	if depth > maxDepth {
-		return dst, errDeep
-	}
-	for n := 0; ; n++ {
-		t, err := d.Token()
-		if err != nil {
-			return dst, err
-		}
-		if t == end {
-			return dst, nil
-		}
-		name := prefix + strconv.Itoa(n)
-		if end == '}' {
-			key, _ := t.(string)
-			if key == "" {
-				key = "_"
-			}
-			name = prefix + key
-			if t, err = d.Token(); err != nil {
-				return dst, err
-			}
-		}
-		if len(dst) >= maxFields {
-			return dst, errMany
-		}
-		switch v := t.(type) {
-		case json.Delim:
-			inner := json.Delim('}')
-			if v == '[' {
-				inner = ']'
-			}
-			if dst, err = members(d, dst, name+".", inner, depth+1); err != nil {
-				return dst, err
-			}
-		case json.Number:
-			f, ok := parseNumber([]byte(v))
-			if !ok {
-				f = record.Field{Type: record.String, Text: v.String()}
-			}
-			f.Name = name
-			dst = put(dst, f)
-		case string:
-			dst = put(dst, record.Field{Name: name, Type: record.String, Text: v})
-		case bool:
-			f := record.Field{Name: name, Type: record.Bool}
-			if v {
-				f.Int = 1
-			}
-			dst = put(dst, f)
-		}
-	}
 }

@@ -83,7 +83,7 @@ func (m *commands) listen(ctx context.Context, u *Uplink, c *conn) error {
 	}
 	refused := false
 	if s, ok := token.(*mqtt.SubscribeToken); ok && token.Error() == nil {
-		refused = s.Result()[topic] == 0x80 // MQTT 3.1.1, section 3.9.3
+		refused = s.Result()[topic] >= 0x80 // MQTT 3.1.1, section 3.9.3: no QoS
 	}
 	if refused && !m.refused {
 		u.log.Warn("the broker refuses the subscription: no commands (its access list must allow it)", "topic", topic)

@@ -2,9 +2,11 @@ package uplink
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -128,4 +130,73 @@ func bareLoop(b *testing.B, br *broker, messages [][]byte) time.Duration {
 		}
 	}
 	return time.Since(begin)
+}
+
+// BenchmarkLiveBesideBacklog drains a backlog over a line of 6 kB/s while a
+// source has a reading each quarter of a second, for 40 s, and prints how late
+// its live values are received.
+func BenchmarkLiveBesideBacklog(b *testing.B) {
+	br := newBroker(b)
+	k := newLink(b, br.addr())
+	r := receive(b, br.addr())
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	j := openJournal(b, b.TempDir(), "d", "m1", log)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for n := range 20_000 {
+		if _, err := j.Write([][]byte{usualReading(n, rnd)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := j.Sync(); err != nil {
+		b.Fatal(err)
+	}
+	k.rate.Store(6000)
+	s := &source{name: "s", meta: "{}"}
+	u, err := New(Options{Config: usual(k.url()), Device: "d", Journal: j, Now: now, Log: log, Sources: []Source{s}, Status: func(p []byte) []byte { return append(p, "{}"...) }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 2)
+	go func() { done <- u.Run(ctx) }()
+	for !u.Stats().Connected {
+		time.Sleep(time.Millisecond)
+	}
+	go func() { u.Drain(ctx); done <- nil }()
+	var late []time.Duration
+	sent, seen := map[int]time.Time{}, 0
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	begin, n, acked := time.Now(), 0, uint64(0)
+	for range b.N {
+		for now := range tick.C {
+			if at := now.Sub(begin); at > 40*time.Second {
+				break
+			} else if at > time.Duration(n)*250*time.Millisecond {
+				n++
+				sent[n] = now
+				s.set(reading("s", n))
+			}
+			for _, raw := range r.on("edgeagg/d/live/s")[seen:] {
+				seen++
+				var x struct{ Fields struct{ N int } }
+				if err := json.Unmarshal([]byte(raw), &x); err != nil {
+					b.Fatal(err)
+				}
+				late = append(late, now.Sub(sent[x.Fields.N]))
+			}
+		}
+	}
+	acked = u.Stats().Bytes
+	cancel()
+	<-done
+	<-done
+	slices.Sort(late)
+	b.ReportMetric(late[len(late)/2].Seconds(), "s-p50")
+	b.ReportMetric(late[len(late)*99/100].Seconds(), "s-p99")
+	b.ReportMetric(100*float64(acked)/6000/40, "%-line-used")
+	b.ReportMetric(float64(len(late)), "live-values")
+	if err := j.Close(); err != nil {
+		b.Fatal(err)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // link is a way to the broker that can be made to misbehave.
@@ -20,6 +21,7 @@ type link struct {
 	stuck     atomic.Bool  // nothing more is read from the board
 	down      atomic.Bool  // new connections are closed at once
 	cutAfter  atomic.Int64 // bytes towards the broker, then the link breaks; 0: never
+	rate      atomic.Int64 // bytes/s each way; 0: as fast as it goes
 	poison    atomic.Pointer[[]byte]
 
 	over  chan struct{} // closed when the test ends
@@ -93,6 +95,9 @@ func (k *link) carry(from, to net.Conn, up bool) {
 			k.cutAfter.Store(0)
 			k.cut()
 			return
+		}
+		if rate := k.rate.Load(); rate > 0 {
+			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate)) // the pace of the line that is played
 		}
 		if _, err := to.Write(p[:n]); err != nil {
 			return

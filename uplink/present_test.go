@@ -3,12 +3,19 @@ package uplink
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
 
 	"edgeagg/internal/config"
 )
@@ -90,6 +97,7 @@ func TestOutsideHours(t *testing.T) {
 	u.write(10)
 	u.run().connected()
 	u.Drain(t.Context())
+	until(t, "status", func() bool { return r.last("edgeagg/d/status") != "" }) // cmd is subscribed to before
 	for i, do := range []string{`"status"`, `"upload"`, `"resend","first":1,"last":5`} {
 		r.publish("edgeagg/d/cmd", fmt.Sprintf(`{"id":"%d","do":%s}`, i, do), false)
 	}
@@ -104,6 +112,21 @@ func TestOutsideHours(t *testing.T) {
 	}
 	if u.j.Acked() != 0 {
 		t.Error("the cursor moved")
+	}
+}
+
+// A far window outside the hours does not even connect.
+func TestFarOutsideHours(t *testing.T) {
+	b := newBroker(t)
+	r := receive(t, b.addr())
+	c := usual(b.url())
+	c.Between, c.Live, c.Every = closed(), 0, time.Hour
+	u := newRig(t, c).run()
+	until(t, "it sleeps", func() bool { return r.last("edgeagg/d/availability") == "asleep" && !u.Stats().Connected })
+	u.write(10)
+	u.Drain(t.Context())
+	if n := u.Stats().Connects; n != 1 {
+		t.Errorf("%d connections", n)
 	}
 }
 
@@ -287,17 +310,33 @@ func TestNoCommands(t *testing.T) {
 	}
 }
 
+// writeOnly is the access list of a broker that lets nobody subscribe.
+// mosquitto accepts such a subscription and then sends nothing.
+type writeOnly struct{ mochi.HookBase }
+
+func (*writeOnly) Provides(b byte) bool {
+	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+}
+func (*writeOnly) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
+func (*writeOnly) OnACLCheck(_ *mochi.Client, _ string, write bool) bool    { return write }
+
 // A broker that lets nobody subscribe to cmd still gets history.
 func TestSubscriptionRefused(t *testing.T) {
-	dir := t.TempDir()
-	acl := writeFile(t, dir, "acl", "topic write edgeagg/d/#\n")
-	b := newBroker(t, "allow_anonymous true", "acl_file "+acl)
-	c := usual(b.url())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := mochi.New(&mochi.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err := errors.Join(s.AddHook(new(writeOnly), nil), s.AddListener(listeners.NewNet("tcp", l)), s.Serve()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	c := usual("mqtt://" + l.Addr().String())
 	c.Commands = []string{"status"}
 	u := newRig(t, c).run().connected()
 	u.write(10)
 	u.drain()
-	if st := u.Stats(); st.Connects != 1 {
+	if st := u.Stats(); st.Connects != 1 || u.logged.count("refuses the subscription") != 1 {
 		t.Errorf("stats: %+v", st)
 	}
 }

@@ -147,7 +147,7 @@ func (s *sender) room() bool {
 	if one, _ := s.s.one(s.flying[0].first); one {
 		return false
 	}
-	return s.bytes < s.t.limit && !s.tight
+	return s.bytes+s.t.message <= s.t.limit && !s.tight
 }
 
 // wait is for when what is left of the window or the day is too little for the

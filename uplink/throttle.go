@@ -7,16 +7,18 @@ const (
 	// acknowledgement says that too much is on its way: a live value waits
 	// behind it.
 	slowAck = time.Second
-	// quickAck lets messages grow.
+	// quickAck lets messages grow, and what flies grow fast.
 	quickAck = slowAck / 4
 	// mostFlying bounds the bytes that are sent and not acknowledged.
 	mostFlying = 256 << 10
+	// firstMessage is the size of messages before the line is known.
+	firstMessage = 2 << 10
 	// smallest is what messages shrink to, unless uplink.message is smaller.
 	smallest = 512
 )
 
 // throttle adapts what is in flight, and the size of messages, to the line:
-// one message more for each acknowledgement in time, half once a slow one comes,
+// one message more for each quick acknowledgement, half once a slow one comes,
 // and from then on one more a round trip.
 type throttle struct {
 	most    int // bytes of a message by config
@@ -27,7 +29,8 @@ type throttle struct {
 }
 
 func newThrottle(most int) throttle {
-	return throttle{most: most, ceiling: most, message: most, limit: most}
+	first := min(most, firstMessage)
+	return throttle{most: most, ceiling: most, message: first, limit: first}
 }
 
 // acked notes an acknowledgement that took so long, over a line whose bare
@@ -36,12 +39,12 @@ func (t *throttle) acked(sent time.Time, took, rtt time.Duration) {
 	switch delay := took - rtt; {
 	case delay <= slowAck:
 		more := t.message
-		if !t.cut.IsZero() { // the line's measure is known: one more a round trip
+		if delay > quickAck || !t.cut.IsZero() { // near the line's measure: one more a round trip
 			more = int(max(1, int64(t.message)*int64(t.message)/int64(t.limit)))
 		}
 		t.limit = min(t.limit+more, max(mostFlying, t.message))
 		if delay <= quickAck {
-			t.message = min(t.message*2, t.ceiling)
+			t.message = min(t.message*2, t.ceiling, max(t.limit, t.message))
 		}
 	case sent.After(t.cut): // else it was under way when the limit was last cut
 		t.cut = sent.Add(took)

@@ -7,7 +7,7 @@ import (
 
 // sim sends through a line of so many bytes a second with a round trip of rtt,
 // as fast as the throttle lets it, and gives the longest that a byte waited
-// behind others once it has settled, and the share of the line that was used.
+// behind others, and the share of the line that was used.
 func sim(th *throttle, rate float64, rtt time.Duration) (worst time.Duration, used float64) {
 	type msg struct {
 		bytes      int
@@ -17,26 +17,22 @@ func sim(th *throttle, rate float64, rtt time.Duration) (worst time.Duration, us
 	var flying []msg
 	bytes, acked := 0, 0
 	epoch := time.Unix(0, 0)
-	const warm, end = 60 * time.Second, 360 * time.Second
+	const end = 300 * time.Second
 	for now < end {
-		for len(flying) == 0 || bytes < th.limit {
+		for len(flying) == 0 || bytes+th.message <= th.limit {
 			free = max(free, now) + time.Duration(float64(th.message)/rate*float64(time.Second))
 			flying = append(flying, msg{th.message, now, free + rtt})
 			bytes += th.message
-			if now > warm {
-				worst = max(worst, free-now)
-			}
+			worst = max(worst, free-now)
 		}
 		m := flying[0]
 		flying = flying[1:]
 		now = m.done
 		bytes -= m.bytes
-		if now > warm {
-			acked += m.bytes
-		}
+		acked += m.bytes
 		th.acked(epoch.Add(m.sent), now-m.sent, rtt)
 	}
-	return worst, float64(acked) / rate / (end - warm).Seconds()
+	return worst, float64(acked) / rate / end.Seconds()
 }
 
 // On every line a live value waits for less than 2 s behind history, and the
