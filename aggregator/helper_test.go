@@ -25,6 +25,13 @@ func (s *sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (s *sink) batch(recs [][]byte) (int, error) {
+	for _, p := range recs {
+		_, _ = s.Write(p)
+	}
+	return len(recs), nil
+}
+
 func (s *sink) got() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
