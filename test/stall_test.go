@@ -66,6 +66,7 @@ port = %q
 baud = 3000000
 parse = "csv"
 fields = ["n"]
+timeout = "20s"
 `, filepath.Join(mount, "j"), p.name)
 	run := start(t, edgeagg, "run", "-c", conf)
 	run.says("running")
