@@ -154,7 +154,7 @@ func TestBatchDelay(t *testing.T) {
 				time.Sleep(time.Second/2 - 1)
 				synctest.Wait()
 				c.want(t)
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				synctest.Wait()
 				c.want(t, "1|2")
 			}
