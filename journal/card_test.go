@@ -313,6 +313,36 @@ func TestSyncFails(t *testing.T) {
 	}
 }
 
+// A segment got its name, but the folder could not be synced: it is there, and
+// counts for nothing beside the one that was made in its place.
+func TestTheFolderCannotBeSynced(t *testing.T) {
+	b := newBench(t, memory(t))
+	j := b.open(t)
+	real := fsync
+	fsync = func(f *os.File) error {
+		if f == j.dir {
+			return unix.EIO
+		}
+		return real(f)
+	}
+	defer func() { fsync = real }()
+	if _, err := j.Write([][]byte{reading(0)}); !errors.Is(err, unix.EIO) {
+		t.Fatalf("Write: %v", err)
+	}
+	fsync = real
+	write(t, j, reading(0), reading(1), stop())
+	finish(t, j)
+	if n := len(segmentFiles(t, b.Dir)); n < 2 {
+		t.Fatalf("%d segments", n)
+	}
+	inspect(t, b.Dir).each(t, 2)
+	j = b.open(t)
+	if j.NextSeq() != 4 || j.Synced() != 3 {
+		t.Errorf("next %d, synced %d", j.NextSeq(), j.Synced())
+	}
+	finish(t, j)
+}
+
 // What the segment that could not be synced holds beyond is never read, also
 // after a restart: here another record than the one that counts.
 func TestALeftSegmentIsReadUpToTheNext(t *testing.T) {

@@ -117,7 +117,7 @@ func TestTheEndIsCutOrZeroed(t *testing.T) {
 			if len(g) != 1 || g[0].First != uint64(sound)+1 || g[0].Last != after.order[sound]-1 || g[0].Count != -1 {
 				t.Fatalf("%d bytes %s: gaps %+v", n, what, g)
 			}
-			if after.order[sound] <= last+jump/2 {
+			if after.order[sound] <= last+Jump/2 {
 				t.Fatalf("%d bytes %s: seq %d after %d", n, what, after.order[sound], last)
 			}
 		}
@@ -144,7 +144,7 @@ func TestThePaddingAtTheEndIsCut(t *testing.T) {
 // Each bit of a journal is flipped: at most the record in which it lies is
 // lost, it is named, and start works.
 func TestEachBitIsFlipped(t *testing.T) {
-	h := newHurtJournal(t, 25, 10)
+	h := newHurtJournal(t, 12, 5)
 	n := len(h.frames)
 	for bit := range len(h.content) * 8 {
 		at, touched := bit/8, -1
@@ -176,7 +176,7 @@ func TestEachBitIsFlipped(t *testing.T) {
 		if touched >= 0 && touched < n-1 && (len(got.missing) != 1 || got.missing[0].First != uint64(touched)+1 || got.missing[0].Last != uint64(touched)+1) {
 			t.Fatalf("bit %d of byte %d: missing %+v", bit%8, at, got.missing)
 		}
-		if bit%37 == 0 {
+		if bit%61 == 0 {
 			for _, m := range h.startAgain(t).missing {
 				if m.Reason != record.Damage {
 					t.Fatalf("bit %d of byte %d: after start no gap names %d to %d", bit%8, at, m.First, m.Last)
@@ -225,6 +225,18 @@ func TestAPageIsLost(t *testing.T) {
 					t.Fatalf("page at %d is %s: no gap names %d", at, what, seq)
 				}
 			}
+		}
+	}
+}
+
+// A page that held one whole record and is zero now is not taken for padding.
+func TestAPageOfOneRecordIsZeroed(t *testing.T) {
+	h := newHurtJournal(t, 8, 1)
+	for i, f := range h.frames[:8] {
+		h.hurt(t, func(p []byte) []byte { clear(p[f[0] : f[0]+page]); return p })
+		got := inspect(t, h.Dir)
+		if seq := uint64(i) + 1; len(got.damage) != 1 || got.damage[0].Tail || len(got.missing) != 1 || got.missing[0].First != seq || got.missing[0].Last != seq {
+			t.Errorf("record %d: damage %+v, missing %+v", seq, got.damage, got.missing)
 		}
 	}
 }

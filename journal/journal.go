@@ -44,9 +44,9 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// jump is how much higher seq goes on when records may have been lost
+// Jump is how much higher seq goes on when records may have been lost
 // without a trace, so that none of their numbers comes again.
-const jump = 1_000_000
+const Jump = 1_000_000
 
 // ownRecord is more than any record of the journal's own takes.
 const ownRecord = 512

@@ -56,7 +56,7 @@ func TestAnyOrderOfTroubles(t *testing.T) {
 		seed = s
 	}
 	t.Logf("EDGEAGG_SEED=%d", seed)
-	for run := range uint64(8) {
+	for run := range uint64(6) {
 		f := &fate{
 			bench: newBench(t, memory(t)), t: t, rng: rand.New(rand.NewPCG(seed, run)),
 			names: map[key]content{}, alive: map[int]bool{},

@@ -158,7 +158,11 @@ func (r *recorder) event(name string) error {
 
 // gap writes a gap over numbered records.
 func (r *recorder) gap(reason string, first, last uint64) {
-	g := record.Record{Kind: record.Gap, Time: r.now(), Reason: reason, Count: int64(last - first + 1), First: first, Last: last}
+	count := int64(last - first + 1)
+	if count >= journal.Jump { // numbers that were skipped are among them
+		count = -1
+	}
+	g := record.Record{Kind: record.Gap, Time: r.now(), Reason: reason, Count: count, First: first, Last: last}
 	if _, err := r.buffer.Write(record.Append(nil, &g)); err != nil {
 		r.log.Error("gap not written", "err", err, "first", first, "last", last)
 	}
