@@ -29,7 +29,10 @@ func (a *agg) gather() int {
 	if held == 0 {
 		l.collecting, l.due = false, false
 		_, _ = a.take(false)
-		a.admit()
+		in := a.admit()
+		a.mu.Unlock()
+		wakeAll(in)
+		a.mu.Lock()
 		if held, _ = between(a.in.Load(), a.out.Load()); held == 0 {
 			return a.nothing()
 		}

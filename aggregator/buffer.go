@@ -115,9 +115,9 @@ func (a *agg) put(p []byte) bool {
 		if c == nil || cap(c.buf)-len(c.buf) < n {
 			c = a.grow(n)
 		}
-		w := len(c.buf)
-		c.buf = c.buf[:w+n]
-		copy(c.buf[w:], p)
+		had := cap(c.buf)
+		c.buf = append(c.buf, p...)
+		b.size += cap(c.buf) - had
 		c.lens = append(c.lens, uint32(n))
 	}
 	b.inN++
@@ -187,6 +187,9 @@ func (a *agg) chunk(n int) *chunk {
 	k := min(max(b.size/8, least), maxChunk) / n
 	if n >= solo || k == 0 {
 		k = 1
+	}
+	if k == 1 && n >= solo {
+		return &chunk{} // put makes the memory, without clearing it first
 	}
 	if k*n > 4*page {
 		k = thrifty(k, n)

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -116,9 +117,14 @@ func TestPanicsEverywhere(t *testing.T) {
 			t.Run(how+" in "+where, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var s sink
+					var mu sync.Mutex
 					calls := map[string]int{}
 					in := func(here string) {
-						if calls[here]++; here == where && calls[here] < 3 {
+						mu.Lock()
+						calls[here]++
+						n := calls[here]
+						mu.Unlock()
+						if here == where && n < 3 {
 							fail()
 						}
 					}

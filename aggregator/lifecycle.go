@@ -105,6 +105,7 @@ func (a *agg) start(ctx context.Context) error {
 		return err
 	}
 	a.errs.clear()
+	a.pending.Store(0)
 	a.begin(ctx)
 	a.open = true
 	a.loop.prepare(&a.cfg)
@@ -298,6 +299,10 @@ func (a *agg) stop(ctx context.Context, final bool) (left int, err error) {
 // the loop has ended, and what was left if it has not.
 func (a *agg) giveUp(r *run, why error) (left int, ended bool) {
 	a.mu.Lock()
+	if a.run != r {
+		a.mu.Unlock()
+		return 0, true
+	}
 	r.patient = false
 	r.err = why
 	r.ctx.cancel(context.Canceled)

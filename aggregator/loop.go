@@ -197,8 +197,11 @@ func (a *agg) next() int {
 	}
 	a.mu.Lock()
 	g, ok := a.take(false)
-	if !ok && a.first != nil {
-		a.admit() // such as a record that needs all of the ring
+	if !ok && a.first != nil { // such as with a record that needs all of the ring
+		in := a.admit()
+		a.mu.Unlock()
+		wakeAll(in)
+		a.mu.Lock()
 		g, ok = a.take(false)
 	}
 	if ok {
@@ -306,8 +309,9 @@ func (a *agg) handed(n, size int) {
 	a.out.Store(pack(l.outN, l.outB))
 	if a.waitNb.Load() > 0 && n > 0 {
 		a.mu.Lock()
-		a.admit()
+		in := a.admit()
 		a.mu.Unlock()
+		wakeAll(in)
 	}
 }
 
@@ -419,7 +423,11 @@ func (a *agg) answer() bool {
 	rest, sync := a.requests[:0], false
 	l.asked = false
 	for _, req := range a.requests {
-		if req.after > l.outN && (req.restart == nil || !l.retrying) || l.retrying && req.restart == nil {
+		switch {
+		case req.restart != nil && l.draining: // finish answers it
+			rest = append(rest, req)
+			continue
+		case l.retrying && req.restart == nil, !l.retrying && req.after > l.outN:
 			rest = append(rest, req)
 			if !l.asked || req.after < l.askAfter {
 				l.asked, l.askAfter = true, req.after

@@ -127,7 +127,7 @@ func (m Metrics) AppendPrometheus(dst []byte, prefix, labels string) []byte {
 			dst = append(dst, '}')
 		}
 		dst = append(dst, ' ')
-		dst = strconv.AppendFloat(dst, s.value, 'g', -1, 64)
+		dst = strconv.AppendFloat(dst, s.value, 'f', -1, 64)
 		dst = append(dst, '\n')
 	}
 	return dst

@@ -1,6 +1,9 @@
 package aggregator
 
-import "context"
+import (
+	"context"
+	"runtime"
+)
 
 // waiter is a goroutine that waits for room. The loop, or whoever ends the run,
 // takes it out of the queue, sets err and signals ready.
@@ -51,6 +54,9 @@ func (a *agg) write(ctx context.Context, p []byte, wait bool) (int, error) {
 		a.mu.Unlock()
 		if wake {
 			a.wake <- struct{}{}
+		}
+		if len(p) >= solo {
+			runtime.Gosched() // let the loop have it while the cache has it
 		}
 		return len(p), nil
 	}
@@ -128,11 +134,27 @@ func (a *agg) unqueue(w *waiter) {
 }
 
 // admit takes in what the oldest waiters hold, as far as there is room. It is
-// called with mu held.
-func (a *agg) admit() {
+// called with mu held; the caller then wakes those that it gives, without.
+func (a *agg) admit() *waiter {
+	var in, last *waiter
 	for w := a.first; w != nil && a.put(w.p); w = a.first {
 		a.unqueue(w)
+		if last == nil {
+			in = w
+		} else {
+			last.next = w
+		}
+		last = w
+	}
+	return in
+}
+
+func wakeAll(w *waiter) {
+	for w != nil {
+		next := w.next
+		w.next = nil
 		w.ready <- struct{}{}
+		w = next
 	}
 }
 
