@@ -161,10 +161,10 @@ type agg struct {
 	requests []*request
 	trimmer  *time.Timer
 	unhanded uint64 // records left at the end of earlier loops
+	blocked  uint64 // calls that had to wait for room
 
 	pending atomic.Uint32 // events the loop has to see
-	waitNb  atomic.Int64
-	waitLen atomic.Int64
+	waiting atomic.Uint64 // count and bytes of those blocked, packed
 
 	cfg     Config
 	parent  context.Context // New's; nil: New did not make it
@@ -208,14 +208,16 @@ func (a *agg) NbWaiting() int64 {
 	if !a.ok() {
 		return 0
 	}
-	return a.waitNb.Load()
+	n, _ := between(a.waiting.Load(), 0)
+	return int64(n)
 }
 
 func (a *agg) SizeWaiting() int64 {
 	if !a.ok() {
 		return 0
 	}
-	return a.waitLen.Load()
+	_, size := between(a.waiting.Load(), 0)
+	return int64(size)
 }
 
 func (a *agg) NbProcessing() int64 {

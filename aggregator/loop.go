@@ -32,6 +32,7 @@ type loop struct {
 	err     error // of the last call
 	noted   bool  // err was a panic, and is logged already
 	calling bool
+	early   bool // the record at off is counted as handed over already
 
 	tries      int // failed attempts of the record in hand
 	retrying   bool
@@ -115,16 +116,17 @@ func (a *agg) step() bool {
 		l.retrying = false
 		a.count.retried.Add(1)
 	}
-	get, hand := a.next, a.hand
+	found := again
 	if a.cfg.batching() {
-		get, hand = a.gather, a.handBatch
+		if found = a.gather(); found == ready {
+			a.handBatch()
+		}
+	} else if found = a.next(); found == ready {
+		a.hand()
 	}
-	switch get() {
-	case over:
+	if found == over {
 		a.finish()
 		return false
-	case ready:
-		hand()
 	}
 	return true
 }
@@ -204,12 +206,20 @@ func (a *agg) next() int {
 		a.mu.Lock()
 		g, ok = a.take(false)
 	}
-	if ok {
-		a.mu.Unlock()
-		l.enter(g)
-		return ready
+	if !ok {
+		return a.nothing()
 	}
-	return a.nothing()
+	l.enter(g)
+	var in *waiter
+	if a.first != nil {
+		// The place of the first record is free already: one lock for both.
+		l.early = true
+		a.moved(1, len(l.peek()))
+		in = a.admit()
+	}
+	a.mu.Unlock()
+	wakeAll(in)
+	return ready
 }
 
 // nothing waits for a record, unless there will be none. It is entered with mu
@@ -243,6 +253,13 @@ func (l *loop) record() []byte {
 	return l.buf[begin:l.off:l.off]
 }
 
+// peek reads the record at l.off.
+func (l *loop) peek() []byte {
+	p := l.record()
+	l.back()
+	return p
+}
+
 // back moves back before the record that was read last.
 func (l *loop) back() {
 	l.off = l.start
@@ -270,13 +287,21 @@ func (a *agg) hand() {
 	f := a.cfg.FctWriter
 	for ; l.off < len(l.buf) && most > 0; most-- {
 		if a.pending.Load() != 0 {
+			if l.early {
+				l.early = false
+				a.moved(-1, -len(l.peek()))
+			}
 			break
 		}
 		p := l.record()
 		if a.buf.ring != nil {
 			a.freed.Store(l.pos + uint64(l.start))
 		}
-		a.handed(1, len(p))
+		if l.early {
+			l.early = false
+		} else {
+			a.handed(1, len(p))
+		}
 		if one {
 			a.inHand.Store(1)
 		}
@@ -300,19 +325,23 @@ func (l *loop) failedWith(err error) {
 	l.err, l.noted = err, false
 }
 
-// handed counts records as handed over, or with negative numbers as not, and
-// lets others in where they were.
+// handed counts records as handed over, and lets others in where they were.
 func (a *agg) handed(n, size int) {
-	l := &a.loop
-	l.outN += uint64(n)
-	l.outB += uint64(size)
-	a.out.Store(pack(l.outN, l.outB))
-	if a.waitNb.Load() > 0 && n > 0 {
+	a.moved(n, size)
+	if a.waiting.Load() != 0 {
 		a.mu.Lock()
 		in := a.admit()
 		a.mu.Unlock()
 		wakeAll(in)
 	}
+}
+
+// moved counts records as handed over, or with negative numbers as not.
+func (a *agg) moved(n, size int) {
+	l := &a.loop
+	l.outN += uint64(n)
+	l.outB += uint64(size)
+	a.out.Store(pack(l.outN, l.outB))
 }
 
 // rescue ends hand and handBatch where the function they call does not return.
@@ -372,13 +401,11 @@ func (a *agg) takeBack() {
 		for _, p := range l.recs {
 			size += len(p)
 		}
-		a.handed(-n, -size)
+		a.moved(-n, -size)
 		return
 	}
 	l.back()
-	p := l.record()
-	l.back()
-	a.handed(-1, -len(p))
+	a.moved(-1, -len(l.peek()))
 }
 
 // drop gives a record up.

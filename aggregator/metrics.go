@@ -47,6 +47,7 @@ func (a *agg) Metrics() Metrics {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	held, size := between(a.in.Load(), a.out.Load())
+	waiting, waitingSize := between(a.waiting.Load(), 0)
 	memory := a.buf.size
 	if a.buf.ring != nil {
 		memory = len(a.buf.mem)
@@ -55,8 +56,8 @@ func (a *agg) Metrics() Metrics {
 		Running:         a.run != nil,
 		Capacity:        int(a.buf.limit),
 		Memory:          memory,
-		Waiting:         a.waitNb.Load(),
-		WaitingBytes:    a.waitLen.Load(),
+		Waiting:         int64(waiting),
+		WaitingBytes:    int64(waitingSize),
 		Processing:      int64(held),
 		ProcessingBytes: int64(size),
 		Accepted:        a.buf.inN,
@@ -65,7 +66,7 @@ func (a *agg) Metrics() Metrics {
 		Dropped:         a.count.dropped.Load(),
 		Failed:          a.count.failed.Load(),
 		Retried:         a.count.retried.Load(),
-		Blocked:         a.count.blocked.Load(),
+		Blocked:         a.blocked,
 		Full:            a.count.full.Load(),
 		TooLong:         a.count.tooLong.Load(),
 		Errors:          a.count.errors.Load(),

@@ -82,9 +82,8 @@ func (a *agg) wait(ctx context.Context, p []byte) (int, error) {
 		a.last.next = w
 	}
 	a.last = w
-	a.waitNb.Add(1)
-	a.waitLen.Add(int64(len(p)))
-	a.count.blocked.Add(1)
+	a.waiting.Add(pack(1, 0) + uint64(len(p)))
+	a.blocked++
 	wake := a.asleep
 	a.asleep = false
 	a.mu.Unlock()
@@ -129,8 +128,7 @@ func (a *agg) unqueue(w *waiter) {
 		w.next.prev = w.prev
 	}
 	w.prev, w.next, w.queued = nil, nil, false
-	a.waitNb.Add(-1)
-	a.waitLen.Add(-int64(len(w.p)))
+	a.waiting.Add(-(pack(1, 0) + uint64(len(w.p))))
 }
 
 // admit takes in what the oldest waiters hold, as far as there is room. It is

@@ -31,10 +31,30 @@ type lifecycle interface {
 	IsRunning() bool
 }
 
+// setup is what a subject is made with.
+type setup struct {
+	buf       int
+	write     func(p []byte) (int, error)
+	syncTimer time.Duration
+	sync      func(context.Context)
+}
+
 // subject is one that is measured.
 type subject struct {
 	name string
-	make func(buf int, write func([]byte) (int, error)) lifecycle
+	make func(setup) lifecycle
+}
+
+// start makes one and waits until it runs.
+func (s subject) start(c setup) lifecycle {
+	a := s.make(c)
+	if err := a.Start(context.Background()); err != nil {
+		panic(err)
+	}
+	for !a.IsRunning() {
+		runtime.Gosched()
+	}
+	return a
 }
 
 // seed is golib's, whose Stop takes a context.
@@ -51,33 +71,33 @@ func must[T any](v T, err error) T {
 }
 
 var subjects = []subject{
-	{"golib", func(buf int, w func([]byte) (int, error)) lifecycle {
-		return seed{must(golib.New(context.Background(), golib.Config{BufWriter: buf, FctWriter: w}))}
+	{"golib", func(c setup) lifecycle {
+		return seed{must(golib.New(context.Background(), golib.Config{
+			BufWriter: c.buf, FctWriter: c.write, SyncTimer: c.syncTimer, SyncFct: c.sync,
+		}))}
 	}},
-	{"ours", func(buf int, w func([]byte) (int, error)) lifecycle {
-		return must(aggregator.New(context.Background(), aggregator.Config{BufWriter: buf, FctWriter: w}))
+	{"ours", func(c setup) lifecycle {
+		return must(aggregator.New(context.Background(), aggregator.Config{
+			BufWriter: c.buf, FctWriter: c.write, SyncTimer: c.syncTimer, SyncFct: c.sync,
+		}))
 	}},
 }
 
-// cell is the time per record, end to end: until FctWriter has the last byte.
+// cell is the time per record, end to end: from the moment all writers are let
+// go until FctWriter has the last byte.
 func cell(s subject, writers, buf, size, n int) time.Duration {
 	var got atomic.Int64
 	total := int64(n) * int64(size)
 	done := make(chan struct{})
-	a := s.make(buf, func(p []byte) (int, error) {
+	a := s.start(setup{buf: buf, write: func(p []byte) (int, error) {
 		if got.Add(int64(len(p))) == total {
 			close(done)
 		}
 		return len(p), nil
-	})
-	if err := a.Start(context.Background()); err != nil {
-		panic(err)
-	}
-	for !a.IsRunning() {
-		runtime.Gosched()
-	}
-	var wg sync.WaitGroup
-	begin := time.Now()
+	}})
+	var ready, wg sync.WaitGroup
+	ready.Add(writers)
+	begin := make(chan struct{})
 	for w := range writers {
 		k := n / writers
 		if w < n%writers {
@@ -85,18 +105,25 @@ func cell(s subject, writers, buf, size, n int) time.Duration {
 		}
 		wg.Go(func() {
 			p := make([]byte, size)
+			for i := range p {
+				p[i] = byte(i)
+			}
+			ready.Done()
+			<-begin
 			for range k {
-				for {
-					if _, err := a.Write(p); err == nil {
-						break
-					}
+				if _, err := a.Write(p); err != nil {
+					panic(err)
 				}
 			}
 		})
 	}
+	ready.Wait()
+	runtime.GC()
+	t := time.Now()
+	close(begin)
 	wg.Wait()
 	<-done
-	took := time.Since(begin)
+	took := time.Since(t)
 	_ = a.Close()
 	return took / time.Duration(n)
 }
@@ -161,23 +188,29 @@ func channel(size, n int) time.Duration {
 	return time.Since(begin) / time.Duration(n)
 }
 
-func best(runs int, f func() time.Duration) time.Duration {
-	var all []time.Duration
-	for range runs {
-		all = append(all, f())
-	}
+// median of some runs, since the machine's speed drifts.
+func median(all []time.Duration) time.Duration {
 	slices.Sort(all)
 	return all[len(all)/2]
 }
 
 func main() {
-	full := flag.Bool("full", false, "more records in each cell")
+	full := flag.Bool("full", false, "ten times as many records")
 	flag.Parse()
-	budget := 32 << 20
-	most := 60_000
+	records, bytes := 60_000, 64<<20
 	if *full {
-		budget, most = 256<<20, 500_000
+		records, bytes = 10*records, 10*bytes
 	}
+	table(records, bytes)
+	floors(10 * records)
+	lifecycles()
+	counters()
+	memory()
+	latency()
+}
+
+// table prints all cells. Those of more than 256 MiB in flight are left out.
+func table(records, bytes int) {
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\t\n", args...) }
 	row("size\tbuffer\twriters\tgolib ns\tours ns\tratio")
@@ -188,147 +221,155 @@ func main() {
 				continue
 			}
 			for _, writers := range []int{1, 8, 100} {
-				n := max(200, min(most, budget/size))
-				var g, o []time.Duration
-				for range 3 { // in turn, since the machine's speed drifts
-					g = append(g, cell(subjects[0], writers, buf, size, n))
-					o = append(o, cell(subjects[1], writers, buf, size, n))
+				n := max(500, min(records, bytes/size))
+				var took [2][]time.Duration
+				for range 5 { // in turn
+					for i, s := range subjects {
+						took[i] = append(took[i], cell(s, writers, buf, size, n))
+					}
 				}
-				slices.Sort(g)
-				slices.Sort(o)
-				r := float64(o[1]) / float64(g[1])
+				g, o := median(took[0]), median(took[1])
+				r := float64(o) / float64(g)
 				sum, cells, worst = sum+math.Log(r), cells+1, max(worst, r)
-				row("%d\t%d\t%d\t%d\t%d\t%.3f", size, buf, writers, g[1].Nanoseconds(), o[1].Nanoseconds(), r)
+				row("%d\t%d\t%d\t%d\t%d\t%.3f", size, buf, writers, g.Nanoseconds(), o.Nanoseconds(), r)
 			}
 		}
 	}
 	_ = t.Flush()
 	fmt.Printf("geometric mean of the ratios %.3f, worst %.3f\n\n", math.Exp(sum/float64(cells)), worst)
+}
 
+func floors(n int) {
 	for _, size := range []int{16, 256} {
-		n := most * 10
-		o := best(5, func() time.Duration { return cell(subjects[1], 1, 100, size, n) })
-		f := best(5, func() time.Duration { return floor(size, n) })
-		c := best(5, func() time.Duration { return channel(size, n) })
-		fmt.Printf("one writer, buffer 100, %3d B: ours %d ns, mutex and copy %d ns (ours is %.2f of it), channel %d ns\n", size, o.Nanoseconds(), f.Nanoseconds(), float64(o)/float64(f), c.Nanoseconds())
+		var o, f, c []time.Duration
+		for range 5 {
+			o = append(o, cell(subjects[1], 1, 100, size, n))
+			f = append(f, floor(size, n))
+			c = append(c, channel(size, n))
+		}
+		fmt.Printf("one writer, buffer 100, %3d B: ours %d ns, mutex and copy %d ns (ratio %.2f), channel of copies %d ns\n",
+			size, median(o).Nanoseconds(), median(f).Nanoseconds(), float64(median(o))/float64(median(f)), median(c).Nanoseconds())
 	}
 	fmt.Println()
-	ops := map[string][2]time.Duration{}
+}
+
+func nothing(p []byte) (int, error) { return len(p), nil }
+
+func lifecycles() {
+	names := []string{"Start", "Restart", "Stop"}
+	var took [2][3]time.Duration
 	for i, s := range subjects {
-		a := s.make(100, func(p []byte) (int, error) { return len(p), nil })
-		var start, stop, restart []time.Duration
-		for range 50 {
-			b := time.Now()
-			_ = a.Start(context.Background())
-			start = append(start, time.Since(b))
-			for !a.IsRunning() {
-				runtime.Gosched()
+		var all [3][]time.Duration
+		a := s.make(setup{buf: 100, write: nothing})
+		ctx := context.Background()
+		for range 100 {
+			for op, f := range []func() error{
+				func() error { return a.Start(ctx) }, func() error { return a.Restart(ctx) }, a.Stop,
+			} {
+				t := time.Now()
+				_ = f()
+				all[op] = append(all[op], time.Since(t))
+				for op == 0 && !a.IsRunning() {
+					runtime.Gosched()
+				}
 			}
-			b = time.Now()
-			_ = a.Restart(context.Background())
-			restart = append(restart, time.Since(b))
-			b = time.Now()
-			_ = a.Stop()
-			stop = append(stop, time.Since(b))
 		}
 		_ = a.Close()
-		for name, l := range map[string][]time.Duration{"Start": start, "Stop": stop, "Restart": restart} {
-			slices.Sort(l)
-			v := ops[name]
-			v[i] = l[len(l)/2]
-			ops[name] = v
+		for op := range all {
+			took[i][op] = median(all[op])
 		}
-		a = s.make(100, func(p []byte) (int, error) { return len(p), nil })
-		_ = a.Start(context.Background())
+	}
+	for op, name := range names {
+		fmt.Printf("%-8s golib %v, ours %v (ratio %.4f)\n", name, took[0][op], took[1][op], float64(took[1][op])/float64(took[0][op]))
+	}
+	fmt.Println()
+}
+
+func counters() {
+	for _, s := range subjects {
+		a := s.start(setup{buf: 100, write: nothing})
 		const reads = 1_000_000
-		b := time.Now()
+		t := time.Now()
 		for range reads {
 			a.NbProcessing()
 		}
-		counter := time.Since(b)
-		b = time.Now()
+		counter := time.Since(t)
+		t = time.Now()
 		for range reads {
 			a.IsRunning()
 		}
-		fmt.Printf("%-5s a counter %.1f ns, IsRunning %.1f ns\n", s.name, float64(counter)/reads, float64(time.Since(b))/reads)
+		fmt.Printf("%-5s a counter %.1f ns, IsRunning %.1f ns\n", s.name, float64(counter)/reads, float64(time.Since(t))/reads)
 		_ = a.Close()
-		mem(s)
 	}
-	for _, name := range []string{"Start", "Stop", "Restart"} {
-		v := ops[name]
-		fmt.Printf("%-8s golib %v, ours %v (%.4f)\n", name, v[0], v[1], float64(v[1])/float64(v[0]))
+	fmt.Println()
+}
+
+func heap() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// memory prints what New, Start and a record that waits take.
+func memory() {
+	const many = 100
+	for _, buf := range []int{1, 100, 10_000} {
+		for _, s := range subjects {
+			list := make([]lifecycle, 0, many)
+			base := heap()
+			for range many {
+				list = append(list, s.make(setup{buf: buf, write: nothing}))
+			}
+			made := heap()
+			for _, a := range list {
+				_ = a.Start(context.Background())
+			}
+			started := heap()
+			for _, a := range list {
+				_ = a.Close()
+			}
+			fmt.Printf("buffer %5d: %-5s heap after New %.0f B, after Start %.0f B\n", buf, s.name, (made-base)/many, (started-base)/many)
+		}
 	}
+	for _, size := range []int{16, 256, 1000, 64 << 10} {
+		for _, s := range subjects {
+			n := min(10_000, 64<<20/size)
+			gate := make(chan struct{})
+			base := heap()
+			a := s.start(setup{buf: n, write: func(p []byte) (int, error) { <-gate; return len(p), nil }})
+			p := make([]byte, size)
+			for range n {
+				_, _ = a.Write(p)
+			}
+			fmt.Printf("a waiting record of %5d B: %-5s len + %.1f B\n", size, s.name, (heap()-base)/float64(n)-float64(size))
+			close(gate)
+			_ = a.Close()
+		}
+	}
+	fmt.Println()
+}
+
+// latency is that of Write while SyncFct stalls for 50 ms, ten times a second.
+func latency() {
 	for _, buf := range []int{8, 1000} {
 		for _, s := range subjects {
-			fmt.Printf("p99 of Write while each 50th record takes 5 ms, buffer %4d: %-5s %v\n", buf, s.name, p99(s, buf))
+			a := s.start(setup{
+				buf: buf, write: nothing,
+				syncTimer: 100 * time.Millisecond, sync: func(context.Context) { time.Sleep(50 * time.Millisecond) },
+			})
+			var all []time.Duration
+			p := make([]byte, 64)
+			for range 3000 {
+				t := time.Now()
+				_, _ = a.Write(p)
+				all = append(all, time.Since(t))
+				time.Sleep(200 * time.Microsecond)
+			}
+			_ = a.Close()
+			slices.Sort(all)
+			fmt.Printf("p99 of Write while SyncFct stalls 50 ms, buffer %4d: %-5s %v\n", buf, s.name, all[len(all)*99/100])
 		}
 	}
-}
-
-// mem prints what New, Start and a record that waits take.
-func mem(s subject) {
-	heap := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	const many, records, size = 100, 10_000, 100
-	list := make([]lifecycle, 0, many)
-	base := heap()
-	for range many {
-		list = append(list, s.make(1, func(p []byte) (int, error) { return len(p), nil }))
-	}
-	made := heap()
-	for _, a := range list {
-		_ = a.Start(context.Background())
-	}
-	started := heap()
-	for _, a := range list {
-		_ = a.Close()
-	}
-	list = nil
-	gate := make(chan struct{})
-	a := s.make(records, func(p []byte) (int, error) {
-		<-gate
-		return len(p), nil
-	})
-	_ = a.Start(context.Background())
-	empty := heap()
-	p := make([]byte, size)
-	for range records {
-		_, _ = a.Write(p)
-	}
-	full := heap()
-	close(gate)
-	_ = a.Close()
-	fmt.Printf("%-5s heap after New %d B, after Start %d B, per waiting record of %d B %.1f B\n", s.name, (made-base)/many, (started-base)/many, size, float64(full-empty)/records)
-	runtime.KeepAlive(list)
-}
-
-// p99 is the 99th percentile of Write's time with a writer that pauses.
-func p99(s subject, buf int) time.Duration {
-	n := 0
-	a := s.make(buf, func(p []byte) (int, error) {
-		if n++; n%50 == 0 {
-			time.Sleep(5 * time.Millisecond)
-		}
-		return len(p), nil
-	})
-	_ = a.Start(context.Background())
-	for !a.IsRunning() {
-		runtime.Gosched()
-	}
-	var all []time.Duration
-	p := make([]byte, 64)
-	for range 3000 {
-		b := time.Now()
-		_, _ = a.Write(p)
-		all = append(all, time.Since(b))
-		time.Sleep(100 * time.Microsecond)
-	}
-	_ = a.Close()
-	slices.Sort(all)
-	return all[len(all)*99/100]
 }
