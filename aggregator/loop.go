@@ -271,6 +271,14 @@ func (l *loop) back() {
 // enter begins a region.
 func (l *loop) enter(g region) { l.region, l.off, l.n = g, 0, 0 }
 
+// given is how many records FctWriter was really given.
+func (l *loop) given() uint64 {
+	if l.early {
+		return l.outN - 1
+	}
+	return l.outN
+}
+
 // hand hands over the records of the region until one fails or something else
 // is to be done.
 func (a *agg) hand() {
@@ -281,8 +289,8 @@ func (a *agg) hand() {
 	one := l.draining || l.tries > 0
 	if one {
 		most = 1
-	} else if l.asked && l.askAfter > l.outN {
-		most = l.askAfter - l.outN
+	} else if given := l.given(); l.asked && l.askAfter > given {
+		most = l.askAfter - given
 	}
 	f := a.cfg.FctWriter
 	for ; l.off < len(l.buf) && most > 0; most-- {
