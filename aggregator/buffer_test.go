@@ -104,9 +104,6 @@ func TestBufferGrowsAndShrinks(t *testing.T) {
 		capacity := func() int { return a.Metrics().Capacity }
 		write(t, a, "inhand")
 		synctest.Wait()
-		for n, want := range map[int]int{} {
-			_, _ = n, want
-		}
 		steps := []int{}
 		for i := range 50 {
 			write(t, a, fmt.Sprint(i))

@@ -116,7 +116,7 @@ func (a *agg) step() bool {
 		l.retrying = false
 		a.count.retried.Add(1)
 	}
-	found := again
+	var found int
 	if a.cfg.batching() {
 		if found = a.gather(); found == ready {
 			a.handBatch()

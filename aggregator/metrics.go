@@ -8,7 +8,7 @@ import (
 
 // counts are those counters that are not on the way of each record.
 type counts struct {
-	tooLong, full, blocked   atomic.Uint64
+	tooLong, full            atomic.Uint64
 	failed, dropped, retried atomic.Uint64
 	errors, panics           atomic.Uint64
 	syncs, asyncs, asyncSkip atomic.Uint64
