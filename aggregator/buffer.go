@@ -7,8 +7,8 @@ import (
 
 const (
 	header   = 4 // bytes of length before each record in the ring
-	maxChunk = 64 << 10
-	solo     = maxChunk / 4 // a record from this length on has a chunk of its own
+	maxChunk = 64 << 10 // unless fewer than 32 records fit
+	solo     = 16 << 10 // a record from this length on has a chunk of its own
 	page     = 8 << 10      // what the allocator rounds big chunks up to
 )
 
@@ -184,7 +184,7 @@ func (a *agg) chunk(n int) *chunk {
 	}
 	// An eighth of what there is: little waste however full the buffer.
 	least := min(max(a.cfg.BufWriter*32, 512), 8192)
-	k := min(max(b.size/8, least), maxChunk) / n
+	k := min(max(b.size/8, least), max(maxChunk, 32*n)) / n
 	if n >= solo || k == 0 {
 		k = 1
 	}
@@ -199,12 +199,12 @@ func (a *agg) chunk(n int) *chunk {
 	return c
 }
 
-// thrifty is the number of records of n bytes, near k, that leaves least over in
-// whole pages.
+// thrifty is the number of records of n bytes, at most k and not far below, that
+// leaves least over in whole pages.
 func thrifty(k, n int) int {
 	over := func(k int) float64 { return float64((page-k*n%page)%page) / float64(k) }
 	best := k
-	for try := k; try < 2*k && k > 1; try++ {
+	for try := k; try > k/2; try-- {
 		if over(try) < over(best) {
 			best = try
 		}
@@ -232,7 +232,7 @@ func (a *agg) take(hold bool) (region, bool) {
 			b.read, b.readN = len(c.buf), len(c.lens)
 			return g, true
 		}
-		if c == b.tail && cap(c.buf) <= maxChunk {
+		if c == b.tail && cap(c.buf) <= 32*solo {
 			if !hold {
 				c.buf, c.lens, b.read, b.readN = c.buf[:0], c.lens[:0], 0, 0
 			}

@@ -175,7 +175,7 @@ func heap() int {
 // A buffered record costs its length and at most 12 bytes.
 func TestBytesPerRecord(t *testing.T) {
 	for _, ring := range []bool{false, true} {
-		for _, size := range []int{16, 100, 512, 4096} {
+		for _, size := range []int{16, 100, 300, 512, 1000, 4096} {
 			t.Run(fmt.Sprint(size, ring), func(t *testing.T) {
 				const n = 10000
 				v := newValve()
@@ -192,6 +192,7 @@ func TestBytesPerRecord(t *testing.T) {
 					}
 				}
 				per := float64(heap()-before)/n - float64(size)
+				t.Logf("len + %.1f bytes", per)
 				if per > 12 {
 					t.Errorf("len + %.1f bytes", per)
 				}
