@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	header   = 4 // bytes of length before each record in the ring
+	header   = 4        // bytes of length before each record in the ring
 	maxChunk = 64 << 10 // unless fewer than 32 records fit
 	solo     = 16 << 10 // a record from this length on has a chunk of its own
-	page     = 8 << 10      // what the allocator rounds big chunks up to
+	page     = 8 << 10  // what the allocator rounds big chunks up to
 )
 
 // buffer keeps accepted records in the order in which they came, either in one
