@@ -391,3 +391,39 @@ func TestShutdownOfABatch(t *testing.T) {
 		}
 	})
 }
+
+// The ring has room again for what a batch held as soon as the next is gathered,
+// though it is never empty.
+func TestRingBehindBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := calls{turn: make(chan int)}
+		a := start(t, aggregator.Config{FctBatch: c.batch, BufBytes: 64, BatchBytes: 8})
+		fill := func() (n int) {
+			for {
+				if _, err := a.TryWrite([]byte("1234")); err != nil { // 8 bytes in the ring
+					is(t, err, aggregator.ErrFull)
+					return n
+				}
+				synctest.Wait()
+				n++
+			}
+		}
+		if n := fill(); n != 8 {
+			t.Errorf("%d came into the ring", n)
+		}
+		c.turn <- 9 // a batch of one is done, and one of two in hand
+		synctest.Wait()
+		if n := fill(); n != 1 {
+			t.Errorf("%d came in for 1", n)
+		}
+		for range 30 {
+			c.turn <- 9
+			synctest.Wait()
+			if n := fill(); n != 2 {
+				t.Errorf("%d came in for 2", n)
+			}
+		}
+		close(c.turn)
+		must(t, a.Close())
+	})
+}

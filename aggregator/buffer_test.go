@@ -2,6 +2,7 @@ package aggregator_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
@@ -222,6 +223,67 @@ func TestMemoryAfterStart(t *testing.T) {
 			for _, a := range all {
 				must(t, a.Close())
 			}
+		})
+	}
+}
+
+// A buffer that is never empty uses its memory over and over.
+func TestMemoryIsUsedAgain(t *testing.T) {
+	for _, size := range []int{100, 3000, 20000} {
+		for _, batch := range []bool{false, true} {
+			t.Run(fmt.Sprint(size, batch), func(t *testing.T) {
+				const n = 50
+				v := newValve()
+				cfg := aggregator.Config{FctWriter: v.Write, BufWriter: n}
+				if batch {
+					cfg.FctBatch = func(recs [][]byte) (int, error) { return 1, <-v.turn }
+				}
+				a := start(t, cfg)
+				p := make([]byte, size)
+				for range n {
+					_, err := a.Write(p)
+					must(t, err)
+				}
+				for range 20 * n {
+					v.turn <- nil
+					_, err := a.Write(p)
+					must(t, err)
+				}
+				if m := a.Metrics().Memory; m < n*size || m > 2*(n+2)*size+128<<10 {
+					t.Errorf("%d bytes for %d records of %d", m, n, size)
+				}
+				v.open()
+				must(t, a.Close())
+			})
+		}
+	}
+}
+
+// After Stop all memory of the chunks is given back, and what is left of a run
+// does not come up in the next.
+func TestNextRunBeginsEmpty(t *testing.T) {
+	for _, cfg := range []aggregator.Config{{BufWriter: 10}, {BufBytes: 100}} {
+		synctest.Test(t, func(t *testing.T) {
+			v := newValve()
+			cfg.FctWriter = v.Write
+			a := start(t, cfg)
+			for range 3 {
+				v.turn = make(chan error)
+				write(t, a, "1 2 3")
+				synctest.Wait()
+				ctx, cancel := context.WithCancel(bg)
+				cancel()
+				_, _ = a.Shutdown(ctx)
+				v.let(1)
+				synctest.Wait()
+				counters(t, a, 0, 0, 0, 0)
+				if m := a.Metrics(); m.Memory != cfg.BufBytes || m.Accepted != m.HandedOver+m.Dropped {
+					t.Errorf("%+v", m)
+				}
+				must(t, a.Start(bg))
+			}
+			must(t, a.Close())
+			v.want(t, "1", "1", "1")
 		})
 	}
 }

@@ -735,3 +735,32 @@ func TestUptime(t *testing.T) {
 		}
 	})
 }
+
+// Who waits for Done before Start learns of the end, whatever it is.
+func TestDoneFromBeforeStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(bg)
+		a, err := aggregator.New(ctx, aggregator.Config{FctWriter: new(sink).Write})
+		must(t, err)
+		done := a.Done()
+		cancel()
+		<-done
+		is(t, a.Err(), context.Canceled)
+
+		a = create(t, aggregator.Config{FctWriter: new(sink).Write})
+		done = a.Done()
+		must(t, a.Start(a)) // its own context is that of New
+		synctest.Wait()
+		if closed(done) {
+			t.Error("Start closed Done")
+		}
+		must(t, a.Stop())
+		<-done
+		is(t, a.Start(a), context.Canceled)
+
+		a = create(t, aggregator.Config{FctWriter: new(sink).Write})
+		done = a.Done()
+		must(t, a.Close())
+		<-done
+	})
+}
