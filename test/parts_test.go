@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -111,15 +112,23 @@ type broker struct {
 	p    *proc
 }
 
+// freePort is a port that nobody takes before the broker has it: it lies below
+// those that the kernel gives away by itself (ip_local_port_range), and is
+// asked for once in this process.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		p := 10000 + (os.Getpid()*151+int(ports.Add(1)))%20000
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p)); err == nil {
+			l.Close()
+			return p
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port")
+	return 0
 }
+
+var ports atomic.Int64
 
 func newBroker(t testing.TB, more ...string) *broker {
 	t.Helper()

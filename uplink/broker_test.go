@@ -29,18 +29,31 @@ type broker struct {
 	said bytes.Buffer
 }
 
+// freePort is a port that nobody takes before the broker has it: it lies below
+// those that the kernel gives away by itself (ip_local_port_range), and is
+// asked for once in this process.
+func freePort(t testing.TB) int {
+	t.Helper()
+	for range 1000 {
+		p := 10000 + (os.Getpid()*151+int(ports.Add(1)))%20000
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p)); err == nil {
+			l.Close()
+			return p
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+var ports atomic.Int64
+
 // newBroker starts one. Tests with a broker of their own run beside each other.
 func newBroker(t testing.TB, listener ...string) *broker {
 	t.Helper()
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &broker{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
-	l.Close()
+	b := &broker{t: t, dir: t.TempDir(), port: freePort(t)}
 	b.configure(listener...)
 	b.start()
 	t.Cleanup(func() {
