@@ -10,11 +10,11 @@ TARGETS := armv6 armv7 arm64 amd64
 # The armv6 binary may have this many bytes.
 MAX_ARMV6 := 9000000
 # The modules beside the main one.
-MODULES := test aggregator/bench
+MODULES := test aggregator/bench aggregator/examples/sql
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help build demo test unit system deps vet lint dist size armv6 bench bench-aggregator clean
+.PHONY: help build demo test unit system deps vet lint dist size armv6 bench bench-aggregator example-sql clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS="$$(printf '\t')" read -r t d; do printf '  %-17s %s\n' "$$t" "$$d"; done
@@ -28,8 +28,9 @@ demo: build ## run the main job with nothing installed, for 20 s
 test: deps ## install what tests need, then run them all with the race detector
 	$(MAKE) unit system armv6
 
-unit: ## unit tests
+unit: ## unit tests; those that count allocations without the race detector, which allocates
 	CGO_ENABLED=1 go test -race ./...
+	go test -run Alloc ./...
 
 system: build ## the built binary against a real broker and real ttys
 	cd test && EDGEAGG=$(CURDIR)/bin/edgeagg CGO_ENABLED=1 go test -race -count=1 ./...
@@ -71,6 +72,9 @@ bench: build deps ## print what a reading costs
 
 bench-aggregator: ## print the aggregator beside golib's, a mutex and a channel
 	cd aggregator/bench && go run .
+
+example-sql: ## test the aggregator in front of an SQL database
+	cd aggregator/examples/sql && go test ./...
 
 clean: ## remove what was built
 	rm -rf bin dist

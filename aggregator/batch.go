@@ -77,11 +77,7 @@ func (a *agg) done() {
 		a.freed.Store(b.vr - uint64(len(a.loop.buf)-a.loop.off))
 		return
 	}
-	for i, c := range b.held {
-		b.recycle(c)
-		b.held[i] = nil
-	}
-	b.held = b.held[:0]
+	b.letGo()
 }
 
 // handBatch hands over l.recs.

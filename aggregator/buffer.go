@@ -220,11 +220,7 @@ func (a *agg) take(hold bool) (region, bool) {
 		return a.takeRing(hold)
 	}
 	if !hold {
-		for i, c := range b.held {
-			b.recycle(c)
-			b.held[i] = nil
-		}
-		b.held = b.held[:0]
+		b.letGo()
 	}
 	for c := b.head; c != nil; c = b.head {
 		if b.read < len(c.buf) {
@@ -272,6 +268,15 @@ func (a *agg) takeRing(hold bool) (region, bool) {
 	b.vr += uint64(end - b.r)
 	b.r = end
 	return g, true
+}
+
+// letGo recycles the chunks that were held.
+func (b *buffer) letGo() {
+	for i, c := range b.held {
+		b.recycle(c)
+		b.held[i] = nil
+	}
+	b.held = b.held[:0]
 }
 
 func (b *buffer) recycle(c *chunk) {

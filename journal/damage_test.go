@@ -117,7 +117,7 @@ func TestTheEndIsCutOrZeroed(t *testing.T) {
 			if len(g) != 1 || g[0].First != uint64(sound)+1 || g[0].Last != after.order[sound]-1 || g[0].Count != -1 {
 				t.Fatalf("%d bytes %s: gaps %+v", n, what, g)
 			}
-			if after.order[sound] <= last+Jump/2 {
+			if after.order[sound] <= last+jump/2 {
 				t.Fatalf("%d bytes %s: seq %d after %d", n, what, after.order[sound], last)
 			}
 		}

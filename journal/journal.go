@@ -44,9 +44,18 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// Jump is how much higher seq goes on when records may have been lost
+// jump is how much higher seq goes on when records may have been lost
 // without a trace, so that none of their numbers comes again.
-const Jump = 1_000_000
+const jump = 1_000_000
+
+// Count is how many records are missing from first to last: -1, unknown, when
+// numbers that no record ever had are among them.
+func Count(first, last uint64) int64 {
+	if last-first >= jump-1 {
+		return -1
+	}
+	return int64(last - first + 1)
+}
 
 // ownRecord is more than any record of the journal's own takes.
 const ownRecord = 512

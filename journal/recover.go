@@ -226,16 +226,12 @@ func (j *Journal) hole(log *slog.Logger, first, last uint64, file string) {
 	}
 	log.Warn("records on the card are damaged or missing", "first", first, "last", last, "file", file)
 	j.known = append(j.known, [2]uint64{first, last})
-	count := int64(last - first + 1)
-	if count >= Jump {
-		count = -1
-	}
-	j.note(&record.Record{Kind: record.Gap, Reason: record.Damage, Count: count, First: first, Last: last})
+	j.note(&record.Record{Kind: record.Gap, Reason: record.Damage, Count: Count(first, last), First: first, Last: last})
 }
 
 // skip leaves out numbers that records now lost may have had.
 func (j *Journal) skip(t *tail, reason string) {
-	j.next += Jump
+	j.next += jump
 	from := t.time
 	from.Mono = 0 // maybe of another boot
 	if b := j.bases[t.boot]; b != 0 && !from.Set && t.time.Mono != 0 {

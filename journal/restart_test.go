@@ -52,7 +52,7 @@ func TestPowerCut(t *testing.T) {
 	finish(t, j)
 	got := inspect(t, b.Dir)
 	g := got.gaps(record.Power)
-	if len(g) != 1 || g[0].First != 3 || g[0].Last != Jump+2 || g[0].Count != -1 || g[0].Seq != Jump+3 {
+	if len(g) != 1 || g[0].First != 3 || g[0].Last != jump+2 || g[0].Count != -1 || g[0].Seq != jump+3 {
 		t.Fatalf("power gaps %+v", g)
 	}
 	if len(got.missing) != 1 || got.missing[0].Reason != record.Power {
@@ -99,7 +99,7 @@ func TestPowerCutBeforeTheFirstSync(t *testing.T) {
 	write(t, j, reading(2))
 	finish(t, j)
 	got := inspect(t, b.Dir)
-	if g := got.gaps(record.Power); len(g) != 1 || g[0].First != 3 || g[0].Last != Jump+2 || fmt.Sprint(got.readings()) != "[0 2]" {
+	if g := got.gaps(record.Power); len(g) != 1 || g[0].First != 3 || g[0].Last != jump+2 || fmt.Sprint(got.readings()) != "[0 2]" {
 		t.Errorf("gaps %+v, seqs %v", g, got.order)
 	}
 }
@@ -119,7 +119,7 @@ func TestKillRightAfterAPowerCut(t *testing.T) {
 	write(t, j, reading(1))
 	finish(t, j)
 	got := inspect(t, b.Dir)
-	if fmt.Sprint(got.order) != fmt.Sprint([]uint64{1, Jump + 2, Jump + 3, Jump + 4}) || len(got.gaps(record.Power)) != 1 || len(got.events(record.Recovered)) != 1 {
+	if fmt.Sprint(got.order) != fmt.Sprint([]uint64{1, jump + 2, jump + 3, jump + 4}) || len(got.gaps(record.Power)) != 1 || len(got.events(record.Recovered)) != 1 {
 		t.Errorf("seqs %v: %+v", got.order, got.records)
 	}
 }
@@ -144,7 +144,7 @@ func TestTheGapOverAJumpIsDamaged(t *testing.T) {
 	write(t, j, stop())
 	finish(t, j)
 	got := inspect(t, b.Dir)
-	if g := got.gaps(record.Damage); len(g) != 1 || g[0].First != 2 || g[0].Last != Jump+2 || g[0].Count != -1 {
+	if g := got.gaps(record.Damage); len(g) != 1 || g[0].First != 2 || g[0].Last != jump+2 || g[0].Count != -1 {
 		t.Errorf("gaps %+v", g)
 	}
 	j = b.open(t)
@@ -158,7 +158,7 @@ func TestTheGapOverAJumpIsDamaged(t *testing.T) {
 	}
 	rd.Close()
 	finish(t, j)
-	if fmt.Sprint(lost) != fmt.Sprint([]uint64{2, Jump + 2}) {
+	if fmt.Sprint(lost) != fmt.Sprint([]uint64{2, jump + 2}) {
 		t.Errorf("a reader tells %v", lost)
 	}
 	for _, m := range got.missing {
@@ -175,9 +175,9 @@ func TestBytesBehindTheLastRecordAfterAKill(t *testing.T) {
 	for what, c := range map[string]struct {
 		stop  int // bytes of the frame that are there
 		spoil bool
-		Jump  bool
+		jump  bool
 	}{
-		"write stopped": {stop: page}, "whole": {stop: 3000, spoil: true, Jump: true}, "noise": {stop: 100, spoil: true, Jump: true},
+		"write stopped": {stop: page}, "whole": {stop: 3000, spoil: true, jump: true}, "noise": {stop: 100, spoil: true, jump: true},
 	} {
 		b := newBench(t, memory(t))
 		b.MaxRecord = 8 << 10
@@ -202,7 +202,7 @@ func TestBytesBehindTheLastRecordAfterAKill(t *testing.T) {
 		write(t, j, reading(2))
 		finish(t, j)
 		got := inspect(t, b.Dir)
-		if jumped := got.order[1] > Jump; jumped != c.Jump || len(got.order) != 3 || fmt.Sprint(got.readings()) != "[0 2]" {
+		if jumped := got.order[1] > jump; jumped != c.jump || len(got.order) != 3 || fmt.Sprint(got.readings()) != "[0 2]" {
 			t.Errorf("%s: seqs %v", what, got.order)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,9 +51,9 @@ func BenchmarkDrain(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				done := make(chan error, 1)
+				var running sync.WaitGroup
 				ctx, cancel := context.WithCancel(b.Context())
-				go func() { done <- u.Run(ctx) }()
+				running.Go(func() { u.Run(ctx) })
 				for !u.Stats().Connected {
 				}
 				begin := time.Now()
@@ -62,9 +63,7 @@ func BenchmarkDrain(b *testing.B) {
 					b.Fatalf("cursor at %d of %d", j.Acked(), j.Synced())
 				}
 				cancel()
-				if err := <-done; err != nil {
-					b.Fatal(err)
-				}
+				running.Wait()
 				bare += bareLoop(b, br, messagesOf(b, u, c))
 				if err := j.Close(); err != nil {
 					b.Fatal(err)
@@ -157,12 +156,12 @@ func BenchmarkLiveBesideBacklog(b *testing.B) {
 		b.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(b.Context())
-	done := make(chan error, 2)
-	go func() { done <- u.Run(ctx) }()
+	var running sync.WaitGroup
+	running.Go(func() { u.Run(ctx) })
 	for !u.Stats().Connected {
 		time.Sleep(time.Millisecond)
 	}
-	go func() { u.Drain(ctx); done <- nil }()
+	running.Go(func() { u.Drain(ctx) })
 	var late []time.Duration
 	sent, seen := map[int]time.Time{}, 0
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -189,8 +188,7 @@ func BenchmarkLiveBesideBacklog(b *testing.B) {
 	}
 	acked = u.Stats().Bytes
 	cancel()
-	<-done
-	<-done
+	running.Wait()
 	slices.Sort(late)
 	b.ReportMetric(late[len(late)/2].Seconds(), "s-p50")
 	b.ReportMetric(late[len(late)*99/100].Seconds(), "s-p99")

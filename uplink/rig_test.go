@@ -141,9 +141,7 @@ func (r *rig) run() *rig {
 	r.cancel, r.ended = cancel, make(chan struct{})
 	go func() {
 		defer close(r.ended)
-		if err := r.Run(ctx); err != nil {
-			r.t.Error(err)
-		}
+		r.Run(ctx)
 	}()
 	return r
 }

@@ -177,7 +177,7 @@ func (u *Uplink) Stats() Stats {
 // Run keeps a connection to the broker, and all that does not come from the
 // journal, until ctx ends; then it says `stopped`, in 2 s at most. What it has
 // started has ended when it returns.
-func (u *Uplink) Run(ctx context.Context) error {
+func (u *Uplink) Run(ctx context.Context) {
 	defer u.background.Wait()
 	u.background.Go(func() { watchNetwork(ctx, u.network) })
 	wait, asleep := u.backoff[0], false
@@ -222,7 +222,6 @@ func (u *Uplink) Run(ctx context.Context) error {
 	if asleep {
 		u.wake()
 	}
-	return nil
 }
 
 // wake turns `asleep` into `stopped`, if the broker is quick.

@@ -38,11 +38,7 @@ func catCommand(args []string, stdout, stderr io.Writer) int {
 	if p.to, err = parseTime(*to); err != nil {
 		return wrongUsage(f, stderr, fmt.Errorf("--to: %w", err))
 	}
-	dir, err := journalDir(words, *file)
-	if err != nil {
-		return fail(stderr, err)
-	}
-	w, err := journal.Inspect(dir)
+	w, err := openJournal(words, *file)
 	if err != nil {
 		return fail(stderr, err)
 	}
@@ -58,16 +54,26 @@ func catCommand(args []string, stdout, stderr io.Writer) int {
 	return exitDone
 }
 
-// journalDir is the folder that was named, or that of the configuration.
-func journalDir(words []string, file string) (string, error) {
+// openJournal reads the folder that was named, or that of the configuration.
+func openJournal(words []string, file string) (*journal.Walk, error) {
 	if len(words) > 0 {
-		return words[0], nil
+		return journal.Inspect(words[0])
 	}
 	cfg, err := load(file)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return cfg.Journal.Dir, nil
+	return journal.Inspect(cfg.Journal.Dir)
+}
+
+// unnamed is the gap that no journaled one tells of: what it found missing, at
+// the time of the record before.
+func unnamed(it *journal.Item, before *record.Record) record.Record {
+	r := record.Record{Kind: record.Gap, Time: before.Time, Corrected: before.Corrected, Reason: record.Damage, Count: -1, First: it.First, Last: it.Last}
+	if it.First != 0 {
+		r.Count = journal.Count(it.First, it.Last)
+	}
+	return r
 }
 
 func parseTime(s string) (time.Time, error) {
@@ -115,10 +121,7 @@ func (p *printer) print(w *journal.Walk, out io.Writer) error {
 			}
 		}
 		if it.Payload == nil {
-			r = record.Record{Kind: record.Gap, Time: last.Time, Corrected: last.Corrected, Reason: record.Damage, Count: -1, First: it.First, Last: it.Last}
-			if it.First != 0 {
-				r.Count = int64(it.Last - it.First + 1)
-			}
+			r = unnamed(&it, &last)
 		} else if err := it.Decode(&d, &r); err != nil {
 			return fmt.Errorf("record %d: %w", it.Seq, err)
 		} else {

@@ -158,11 +158,7 @@ func (r *recorder) event(name string) error {
 
 // gap writes a gap over numbered records.
 func (r *recorder) gap(reason string, first, last uint64) {
-	count := int64(last - first + 1)
-	if count >= journal.Jump { // numbers that were skipped are among them
-		count = -1
-	}
-	g := record.Record{Kind: record.Gap, Time: r.now(), Reason: reason, Count: count, First: first, Last: last}
+	g := record.Record{Kind: record.Gap, Time: r.now(), Reason: reason, Count: journal.Count(first, last), First: first, Last: last}
 	if _, err := r.buffer.Write(record.Append(nil, &g)); err != nil {
 		r.log.Error("gap not written", "err", err, "first", first, "last", last)
 	}
@@ -183,14 +179,10 @@ func (r *recorder) run(ctx context.Context) error {
 	link, unlink := context.WithCancel(context.Background())
 	defer unlink()
 	if r.uplink != nil {
-		linked.Go(func() {
-			if err := r.uplink.Run(link); err != nil {
-				r.log.Error("uplink ended", "err", err)
-			}
-		})
+		linked.Go(func() { r.uplink.Run(link) })
 	}
 	r.log.Info("running", "device", r.cfg.Device, "sources", len(r.cfg.Sources), "journal", r.cfg.Journal.Dir, "seq", r.journal.Synced())
-	var stop time.Time // when the end began, or now
+	var stop time.Time // when the end began
 	mark := make(chan struct{})
 	context.AfterFunc(ctx, func() {
 		stop = time.Now()

@@ -29,11 +29,7 @@ func verifyCommand(args []string, stdout, stderr io.Writer) int {
 	if done {
 		return code
 	}
-	dir, err := journalDir(words, *file)
-	if err != nil {
-		return fail(stderr, err)
-	}
-	w, err := journal.Inspect(dir)
+	w, err := openJournal(words, *file)
 	if err != nil {
 		return fail(stderr, err)
 	}
@@ -57,9 +53,9 @@ func verifyCommand(args []string, stdout, stderr io.Writer) int {
 	return exitDone
 }
 
-// each reads the whole journal and tells found the source of each record. It is broken when records are missing that
-// neither a power cut nor the card's budget explains, or when bad bytes lie
-// before good ones.
+// each reads the whole journal and tells found the source of each record. The
+// books are broken when records are missing that neither a power cut nor the
+// card's budget explains, or when bad bytes lie before good ones.
 func (b *books) each(w *journal.Walk, found func(source string)) error {
 	var d record.Decoder
 	var r record.Record
@@ -80,7 +76,7 @@ func (b *books) each(w *journal.Walk, found func(source string)) error {
 				b.broken = true
 			}
 			if it.First != 0 && it.Reason == "" {
-				r = record.Record{Kind: record.Gap, Time: r.Time, Reason: record.Damage, Count: int64(it.Last - it.First + 1), First: it.First, Last: it.Last}
+				r = unnamed(&it, &r)
 				b.Gaps = append(b.Gaps, record.AppendJSON(nil, &r))
 			}
 			continue
